@@ -1,0 +1,75 @@
+"""functa: deep learning on functions.
+
+Everything a program or a plugin needs is importable from here. The names are resolved when they are
+first used, so that `functa --help` does not wait for torch.
+"""
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from functa_core.cache import cached as cached
+    from functa_core.coordinates import grid as grid
+    from functa_core.coordinates import random_subset as random_subset
+    from functa_core.coordinates import sphere_grid as sphere_grid
+    from functa_core.dataset import Dataset as Dataset
+    from functa_core.dataset import DataSource as DataSource
+    from functa_core.dataset import Split as Split
+    from functa_core.discovery.hookspecs import Event as Event
+    from functa_core.discovery.hookspecs import hookimpl as hookimpl
+    from functa_core.errors import UserError as UserError
+    from functa_core.functaset import Functaset as Functaset
+    from functa_core.modality import API_VERSION as API_VERSION
+    from functa_core.modality import Artefact as Artefact
+    from functa_core.modality import Baseline as Baseline
+    from functa_core.modality import Box as Box
+    from functa_core.modality import Field as Field
+    from functa_core.modality import Metric as Metric
+    from functa_core.modality import Modality as Modality
+    from functa_core.modality import Spec as Spec
+    from functa_core.modality import State as State
+    from functa_core.modality import UnitSphere as UnitSphere
+    from functa_core.observations import Observations as Observations
+    from functa_core.options import option as option
+    from functa_core.runs.api import Run as Run
+    from functa_core.runs.api import load_run as load_run
+    from functa_core.runs.api import train as train
+
+_HOMES = {
+    "cache": ["cached"],
+    "coordinates": ["grid", "random_subset", "sphere_grid"],
+    "dataset": ["DataSource", "Dataset", "Split"],
+    "discovery.hookspecs": ["Event", "hookimpl"],
+    "errors": ["UserError"],
+    "functaset": ["Functaset"],
+    "modality": [
+        "API_VERSION",
+        "Artefact",
+        "Baseline",
+        "Box",
+        "Field",
+        "Metric",
+        "Modality",
+        "Spec",
+        "State",
+        "UnitSphere",
+    ],
+    "observations": ["Observations"],
+    "options": ["option"],
+    "runs.api": ["Run", "load_run", "train"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = version("functa-core")
+__all__ = sorted([*_HOME_OF, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'functa_core' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"functa_core.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

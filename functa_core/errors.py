@@ -1,0 +1,17 @@
+"""The errors that are the user's to mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user asked for cannot be done: exit code 2, no traceback.
+
+    The message is one or two lines that say what was asked, what was found and what to do.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'X'?" for the closest of `known`, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""

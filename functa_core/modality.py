@@ -1,0 +1,290 @@
+"""The seam: what a modality plugin supplies.
+
+A modality is everything the core does not know: what the signals are, where they are measured, what
+turns a field into measured values, and what people look at. A plugin subclasses `Modality`; the core
+never asks which one it holds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import attrs
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+from functa_core.coordinates import grid, sphere_grid
+from functa_core.dataset import Dataset, DataSource, Split
+from functa_core.observations import Observations
+
+API_VERSION = 1
+"""Version of this contract. A modality written for another one is refused with that reason."""
+
+S = TypeVar("S")
+State = Mapping[str, Any]
+
+
+@attrs.frozen
+class Box:
+    """Coordinates in an axis-aligned box."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def dim(self) -> int:
+        """The coordinate dimension D."""
+        return len(self.low)
+
+
+@attrs.frozen
+class UnitSphere:
+    """Coordinates that are unit vectors in three dimensions."""
+
+    @property
+    def dim(self) -> int:
+        """The coordinate dimension D, 3."""
+        return 3
+
+
+@attrs.frozen
+class Spec:
+    """What the network and the metrics have to know.
+
+    Attributes:
+        domain: of the field's coordinates.
+        channels: feature channels C of the field (not always those of the values: a radiance field
+            has colour and density, its views have colour).
+        value_range: lowest and highest value; its width is the peak of PSNR.
+        output_offset: added to the network's last layer, so that it starts in mid-range.
+    """
+
+    domain: Box | UnitSphere
+    channels: int
+    value_range: tuple[float, float] = (0.0, 1.0)
+    output_offset: float = 0.5
+
+    @property
+    def peak(self) -> float:
+        """Width of the value range."""
+        return self.value_range[1] - self.value_range[0]
+
+
+class Field(Protocol):
+    """A function from coordinates to features, for B latents at once."""
+
+    def __call__(self, coords: Float[Tensor, "*B N D"]) -> Float[Tensor, "B N C"]:
+        """Features at coordinates shared by all latents (N, D), or at each one's own (B, N, D)."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of latents B."""
+        ...
+
+
+@attrs.frozen
+class Artefact:
+    """A file for people to look at.
+
+    Attributes:
+        path: where it was written.
+        media_type: as in HTTP ("image/png", "image/gif"); the report embeds images, audio and
+            video, and links the rest.
+        caption: one sentence that says what is to be seen.
+    """
+
+    path: Path
+    media_type: str
+    caption: str
+
+
+@attrs.frozen
+class Metric:
+    """A named figure of a reconstruction beside PSNR.
+
+    Attributes:
+        name: key in metrics.json.
+        unit: as printed ("", "dB", "K").
+        higher_is_better: its direction.
+        compute: (predicted (B, N, C), observations) → (B,).
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    compute: Callable[[Tensor, Observations], Tensor]
+
+
+Baseline = Callable[[Sequence[Any], Observations, Tensor], Tensor]
+"""(signals, observations, visible (B, N)) → predicted values (B, N, C).
+
+It may read the values where `visible` is True and the queries everywhere.
+"""
+
+
+class Modality(ABC, Generic[S]):
+    """What a plugin supplies. `S` is its own type for one signal, which the core only passes on.
+
+    An object has two lives. `Modality(config, source)` lists and loads data and prepares itself;
+    `Modality(config, source, state)`, with the state that `prepare` returned, can also make
+    observations and pictures. It is never changed after construction.
+
+    Required: `name`, `Config`, `spec`, `dataset`, `observations`, `render`. The rest has the defaults
+    documented here.
+    """
+
+    name: ClassVar[str]
+    """What `--modality` takes, and the name of the entry point."""
+    api_version: ClassVar[int]
+    """The `API_VERSION` this modality was written for."""
+    Config: ClassVar[type]
+    """A frozen attrs class: this modality's options, made with `functa_core.options.option`."""
+    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Overrides of the core's defaults: {"model": {...}, "meta": {...}}."""
+
+    def __init__(self, config: Any, source: DataSource, state: State | None = None) -> None:
+        self.config = config
+        self.source = source
+        self._state = state
+
+    @property
+    def state(self) -> State:
+        """What `prepare` returned, from wherever it was kept."""
+        if self._state is None:
+            raise RuntimeError(f"modality '{self.name}' is used before it was prepared")
+        return self._state
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """Domain, channels and value range; needs the prepared state."""
+
+    @abstractmethod
+    def dataset(self, split: Split) -> Dataset[S]:
+        """The signals of one split of `self.source`, in file order.
+
+        All that can be wrong with the user's files is found here: a `UserError`, before anything
+        is written.
+        """
+
+    def prepare(self, train: Dataset[S]) -> State:
+        """What is learned from the training data itself (scales, grid, cameras), as JSON.
+
+        Kept with the run and with functasets and given back to every later command, which never
+        derives it again. Default: the label names.
+        """
+        return {"label_names": list(train.label_names)}
+
+    @abstractmethod
+    def observations(
+        self, signals: Sequence[S], generator: Generator | None = None
+    ) -> Observations:
+        """The signals as observations, on the CPU.
+
+        With a generator: a random part, for one training step. Without: all of them, the same at
+        every call. Raises `UserError` for a signal that does not fit the prepared state.
+        """
+
+    def forward(
+        self,
+        field: Field,
+        queries: Float[Tensor, "*B N Q"],
+        generator: Generator | None = None,
+    ) -> Float[Tensor, "B N C"]:
+        """The forward operator: measured values from the field. Default: the field at the queries.
+
+        With a generator it may add noise to its own sampling. Without one it is deterministic, and
+        each query's value is independent of the other queries it came with.
+        """
+        return field(queries)
+
+    def loss(
+        self, predicted: Float[Tensor, "B N C"], values: Float[Tensor, "B N C"]
+    ) -> Float[Tensor, "B N"]:
+        """Loss of each observation; the core takes the weighted mean over a signal's N.
+
+        Default: the squared error, mean over channels.
+        """
+        return (predicted - values).square().mean(dim=-1)
+
+    def metrics(self) -> Sequence[Metric]:
+        """Figures beside PSNR, which the core always computes. Default: none."""
+        return ()
+
+    def held_out(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
+        """Observations that the evaluation of test signals hides from the fit and scores.
+
+        Default: None, nothing is hidden and the fit is scored on what it saw.
+        """
+        return None
+
+    def baselines(self, train: Dataset[S]) -> Mapping[str, Baseline]:
+        """What to compare with when signals do not share their queries. Default: nothing.
+
+        Where they share them the core itself compares with the mean, the nearest training signal
+        and PCA.
+        """
+        return {}
+
+    def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B *shape"]:
+        """Signals as plain arrays at a resolution, in `spec.value_range`.
+
+        Default: the field on a grid of `resolution` (64 if None) cells a side of a box, or as many
+        latitudes and twice as many longitudes of a sphere.
+        """
+        side = resolution or 64
+        domain = self.spec.domain
+        if isinstance(domain, UnitSphere):
+            shape, coords = (side, 2 * side), sphere_grid(side, 2 * side)
+        else:
+            shape = (side,) * domain.dim
+            coords = grid(shape, domain.low, domain.high)
+        return field(coords).reshape(len(field), *shape, -1)
+
+    @abstractmethod
+    def render(
+        self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
+    ) -> list[Artefact]:
+        """Write what people look at, one or more files for each of the field's B latents.
+
+        Args:
+            field: of B latents.
+            out: an existing folder.
+            names: B file stems.
+            resolution: in the modality's own unit (pixels a side, say); None for the native one.
+        """
+
+    def figures(self, signals: Sequence[S], fields: Sequence[Field], out: Path) -> list[Artefact]:
+        """Pictures for the report: signals beside their fits after 0, 1, … inner steps.
+
+        Args:
+            signals: B test signals.
+            fields: one field of B latents for each number of inner steps, from 0.
+            out: an existing folder.
+
+        Default: `render` of the last field.
+        """
+        return self.render(fields[-1], out, [f"fit-{i}" for i in range(len(signals))])
+
+    def describe(self, signals: Dataset[S]) -> Mapping[str, str]:
+        """Lines for `functa inspect` beside those the core prints. Default: none."""
+        return {}
+
+
+def is_identity(modality: Modality[Any]) -> bool:
+    """Whether the forward operator is the identity: it is not overridden."""
+    return type(modality).forward is Modality.forward
+
+
+def is_squared_error(modality: Modality[Any]) -> bool:
+    """Whether the loss is the squared error: it is not overridden."""
+    return type(modality).loss is Modality.loss
+
+
+def seeded(seed: int, device: torch.device | str = "cpu") -> Generator:
+    """A generator of its own for each use, so that nothing depends on the order of draws."""
+    return Generator(device=device).manual_seed(seed)

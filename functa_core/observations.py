@@ -1,0 +1,69 @@
+"""What was measured: queries, values and weights."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@attrs.frozen(eq=False)
+class Observations:
+    """A batch of B signals as N observations each.
+
+    Attributes:
+        queries: where: (N, Q) when all signals share them, else (B, N, Q). Q is the coordinate
+            dimension D for an identity forward operator and whatever the operator reads otherwise.
+        values: (B, N, C), scaled to the modality's `spec.value_range`.
+        weights: (B, N), at least 0. An observation of weight 0 is never read: it may hold NaN.
+        groups: (B, N) or None: the part of the signal (a camera view, say) an observation is of.
+    """
+
+    queries: Float[Tensor, "*B N Q"]
+    values: Float[Tensor, "B N C"]
+    weights: Float[Tensor, "B N"]
+    groups: Int[Tensor, "B N"] | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether all signals of the batch are measured at the same queries."""
+        return self.queries.ndim == 2
+
+    def __len__(self) -> int:
+        """The number of signals B."""
+        return self.values.shape[0]
+
+    @property
+    def count(self) -> int:
+        """The number of observations N of each signal."""
+        return self.values.shape[1]
+
+    def to(self, device: torch.device | str) -> Observations:
+        """The same observations on `device`."""
+        moved = {k: v.to(device) for k, v in attrs.asdict(self).items() if v is not None}
+        return attrs.evolve(self, **moved)
+
+    def slice(self, start: int, stop: int) -> Observations:
+        """Observations `start` to `stop` of every signal."""
+        return Observations(
+            queries=self.queries[..., start:stop, :],
+            values=self.values[:, start:stop],
+            weights=self.weights[:, start:stop],
+            groups=None if self.groups is None else self.groups[:, start:stop],
+        )
+
+    def masked(self, keep: Tensor) -> Observations:
+        """The same observations with weight 0 wherever `keep` (B, N) is False."""
+        return attrs.evolve(self, weights=torch.where(keep, self.weights, 0.0))
+
+
+def weighted_mean(per_observation: Tensor, weights: Tensor) -> Tensor:
+    """Mean over N of (B, N) under weights (B, N), without reading where a weight is 0.
+
+    A signal in which nothing is observed has mean 0, so that an empty context leaves a latent to
+    its prior.
+    """
+    observed = weights > 0
+    total = torch.where(observed, per_observation, 0.0).mul(weights).sum(dim=1)
+    return total / weights.sum(dim=1).clamp_min(torch.finfo(weights.dtype).tiny)
