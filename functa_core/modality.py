@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import attrs
 import torch
@@ -74,6 +74,7 @@ class Spec:
         return self.value_range[1] - self.value_range[0]
 
 
+@runtime_checkable
 class Field(Protocol):
     """A function from coordinates to features, for B latents at once."""
 
@@ -238,6 +239,7 @@ class Modality(ABC, Generic[S]):
         """
         side = resolution or 64
         domain = self.spec.domain
+        shape: tuple[int, ...]
         if isinstance(domain, UnitSphere):
             shape, coords = (side, 2 * side), sphere_grid(side, 2 * side)
         else:

@@ -39,6 +39,11 @@ class Observations:
         """The number of observations N of each signal."""
         return self.values.shape[1]
 
+    @property
+    def known_values(self) -> Float[Tensor, "B N C"]:
+        """The values, 0 where the weight is 0: safe to differentiate through whatever is there."""
+        return torch.where(self.weights.unsqueeze(-1) > 0, self.values, 0.0)
+
     def to(self, device: torch.device | str) -> Observations:
         """The same observations on `device`."""
         moved = {k: v.to(device) for k, v in attrs.asdict(self).items() if v is not None}
@@ -58,12 +63,24 @@ class Observations:
         return attrs.evolve(self, weights=torch.where(keep, self.weights, 0.0))
 
 
-def weighted_mean(per_observation: Tensor, weights: Tensor) -> Tensor:
-    """Mean over N of (B, N) under weights (B, N), without reading where a weight is 0.
+def weighted_mean(
+    per_observation: Float[Tensor, "B N"], weights: Float[Tensor, "B N"]
+) -> Float[Tensor, " B"]:
+    """Mean over N under the weights, without reading where a weight is 0.
 
     A signal in which nothing is observed has mean 0, so that an empty context leaves a latent to
     its prior.
     """
-    observed = weights > 0
-    total = torch.where(observed, per_observation, 0.0).mul(weights).sum(dim=1)
-    return total / weights.sum(dim=1).clamp_min(torch.finfo(weights.dtype).tiny)
+    return weighted_sum(per_observation, weights) / at_least_tiny(weights.sum(dim=1))
+
+
+def weighted_sum(
+    per_observation: Float[Tensor, "B N"], weights: Float[Tensor, "B N"]
+) -> Float[Tensor, " B"]:
+    """Sum over N under the weights, without reading (not even a NaN) where a weight is 0."""
+    return torch.where(weights > 0, per_observation, 0.0).mul(weights).sum(dim=1)
+
+
+def at_least_tiny(total: Tensor) -> Tensor:
+    """`total`, but never 0, so that it can be divided by."""
+    return total.clamp_min(torch.finfo(total.dtype).tiny)

@@ -1,5 +1,6 @@
 """Options: attrs fields that say what they mean and what they may be."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +47,8 @@ def _problem(
         return None
     if choices is not None and value not in choices:
         return "one of " + ", ".join(map(str, choices))
-    if isinstance(value, float) and value != value:
-        return "a number"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
     if low is not None and value < low:
         return f"at least {low}"
     if above is not None and not value > above:

@@ -1,0 +1,112 @@
+"""`functa config` and `functa inspect`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from functa_core.cli import options
+from functa_core.errors import UserError
+
+if TYPE_CHECKING:
+    from functa_core.dataset import Dataset
+    from functa_core.modality import Modality
+    from functa_core.observations import Observations
+
+LOOKED_AT = 64
+"""How many signals of each split `inspect` reads values from."""
+
+
+@click.command()
+@options.modality_option
+def config(modality: str | None) -> None:
+    """Print a modality's complete default configuration as YAML, each option explained."""
+    from functa_core.discovery.loading import load_plugin
+    from functa_core.runs.config import build_config, to_yaml
+
+    click.echo(to_yaml(build_config(load_plugin(_named(modality)).modality)), nl=False)
+
+
+@click.command()
+@options.modality_option
+@options.data_option
+@options.config_option
+@options.set_option
+@click.option("--seed", type=int, metavar="N", help="Of a random split.")
+@options.skip_bad_option
+def inspect(
+    modality: str | None,
+    data: str | None,
+    file: str | None,
+    assignments: tuple[str, ...],
+    seed: int | None,
+    skip_bad: bool,
+) -> None:
+    """Show what would be read: count, shapes, range, labels, split. Writes nothing."""
+    from functa_core.discovery.loading import load_plugin
+    from functa_core.runs.config import build_config
+    from functa_core.runs.opening import read_signals
+
+    layers = options.option_layers(
+        file=file, assignments=assignments, data=data, seed=seed, skip_bad=skip_bad
+    )
+    plugin = load_plugin(_named(modality))
+    chosen = build_config(plugin.modality, layers)
+    unprepared = plugin.modality(chosen.modality, chosen.source())
+    train, test = read_signals(unprepared)
+    prepared = plugin.modality(chosen.modality, chosen.source(), unprepared.prepare(train))
+    click.echo(f"data: {chosen.data.path or 'embedded set'}")
+    for split, signals in (("train", train), ("test", test)):
+        for name, text in _lines(prepared, signals):
+            click.echo(f"{split}: {name}: {text}")
+    for note in dict.fromkeys([*train.notes, *test.notes]):
+        click.echo(f"note: {note}")
+
+
+def _lines(modality: Modality[Any], signals: Dataset[Any]) -> list[tuple[str, str]]:
+    """What there is to say of one split, as (name, text)."""
+    step = max(1, len(signals) // LOOKED_AT)
+    seen = [modality.observations([signals[i]]) for i in range(0, len(signals), step)]
+    lines = [("signals", str(len(signals))), ("first", ", ".join(signals.ids[:3]))]
+    lines += [*_measured(seen), *_labels(signals)]
+    return lines + list(modality.describe(signals).items())
+
+
+def _measured(seen: list[Observations]) -> list[tuple[str, str]]:
+    import torch
+
+    counts = {part.count for part in seen}
+    first = seen[0]
+    observed = torch.cat([part.values[part.weights > 0].flatten() for part in seen])
+    shared = "shared by all" if first.shared else "each signal's own"
+    return [
+        ("queries", f"{_range(counts)} a signal, {first.queries.shape[-1]} numbers each, {shared}"),
+        (
+            "values",
+            f"{first.values.shape[-1]} channels, {observed.min():.4g} to "
+            f"{observed.max():.4g}, mean {observed.mean():.4g} (as the network sees them)",
+        ),
+    ]
+
+
+def _labels(signals: Dataset[Any]) -> list[tuple[str, str]]:
+    if signals.labels is None:
+        return [("labels", "none")]
+    names = [*signals.label_names]
+    counted = []
+    for label in sorted(set(signals.labels)):
+        name = names[label] if 0 <= label < len(names) else str(label)
+        counted.append(f"{name} {list(signals.labels).count(label)}")
+    return [("labels", ", ".join(counted))]
+
+
+def _range(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _named(modality: str | None) -> str:
+    if modality is None:
+        raise UserError("no modality was named. Give --modality NAME; see: functa plugins list")
+    return modality

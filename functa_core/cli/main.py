@@ -1,0 +1,105 @@
+"""`functa`: the commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from functa_core import __version__
+from functa_core.errors import UserError
+
+COMMANDS = {
+    "run": ("training", "Train, encode, evaluate and report: everything, resumable."),
+    "train": ("training", "Meta-learn the shared weights only."),
+    "encode": ("latents", "Fit a latent to every signal: a functaset."),
+    "decode": ("latents", "Turn a functaset back into signals, at any resolution."),
+    "functaset": ("latents", "Look at functasets."),
+    "evaluate": ("evaluation", "Figures of a run, beside its baselines."),
+    "report": ("evaluation", "Draw the pictures of a run and write report.html."),
+    "config": ("inspection", "Print a modality's complete default configuration as YAML."),
+    "inspect": ("inspection", "Show what would be read from data."),
+    "plugins": ("plugins", "See what is installed."),
+}
+
+EXIT_BUG = 1
+EXIT_USER = 2
+EXIT_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when it is called, so that --help is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command, imported."""
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"functa_core.cli.{COMMANDS[name][0]}")
+        command: click.Command = getattr(module, name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown command with the nearest one."""
+        from functa_core.errors import nearest
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UserError(
+                f"there is no command '{args[0]}'; see: functa --help.{nearest(args[0], COMMANDS)}"
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="functa")
+@click.option("--debug", is_flag=True, help="Show a traceback with an error; works anywhere.")
+def functa(debug: bool) -> None:
+    """Deep learning on functions: images, shapes, scenes and maps as one small latent each.
+
+    Start with: functa run --modality images
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 the user's input, 1 a bug, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    sys.exit(_run([argument for argument in given if argument != "--debug"], debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        functa.main(args=arguments, prog_name="functa", standalone_mode=False)
+    except UserError as error:
+        return _complain(f"error: {error}", EXIT_USER, debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        return EXIT_USER
+    except click.ClickException as error:
+        return _complain(f"error: {error.format_message()}", EXIT_USER, debug)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain("interrupted", EXIT_INTERRUPTED, debug)
+    except Exception as error:  # the last place where a bug can still be told to the user
+        text = f"bug: {type(error).__name__}: {error}"
+        return _complain(f"{text}\nRun it again with --debug for the traceback.", EXIT_BUG, debug)
+    return 0
+
+
+def _complain(text: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"functa: {text}", err=True)
+    return code

@@ -1,0 +1,68 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+modality_option = click.option("--modality", metavar="NAME", help="Which plugin reads the data.")
+data_option = click.option(
+    "--data", metavar="PATH", help="Your file or folder; without it, an embedded set."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N", help="Where."
+)
+run_option = click.option(
+    "--run", "run", required=True, metavar="DIR", type=click.Path(path_type=Path), help="A run."
+)
+skip_bad_option = click.option(
+    "--skip-bad", is_flag=True, help="Leave unreadable signals out, counting them."
+)
+config_option = click.option("--config", "file", metavar="FILE", help="Options as YAML.")
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="One option, such as meta.steps=500; can be given again.",
+)
+
+
+def out_option(help: str, required: bool = False) -> Callable[[F], F]:  # noqa: A002
+    """`--out` with its meaning for one command."""
+    return click.option(
+        "--out", required=required, metavar="PATH", type=click.Path(path_type=Path), help=help
+    )
+
+
+def option_layers(
+    *,
+    file: str | None,
+    assignments: tuple[str, ...],
+    data: str | None,
+    seed: int | None = None,
+    skip_bad: bool = False,
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """What was asked for on the command line, weakest first.
+
+    Raises:
+        UserError: an unreadable file or a malformed assignment.
+    """
+    from functa_core.runs.config import parse_assignments, read_yaml
+
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if file is not None:
+        layers.append((file, read_yaml(Path(file))))
+    layers.append(("--set", parse_assignments(assignments)))
+    if data is not None:
+        layers.append(("--data", {"data": {"path": data}}))
+    if seed is not None:
+        layers.append(("--seed", {"seed": seed}))
+    if skip_bad:
+        layers.append(("--skip-bad", {"data": {"skip_bad": True}}))
+    return layers

@@ -1,0 +1,95 @@
+"""`functa run` and `functa train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from functa_core.cli import options
+
+if TYPE_CHECKING:
+    from functa_core.runs.opening import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _training_options(command: F) -> F:
+    for decorate in reversed(
+        [
+            options.modality_option,
+            options.data_option,
+            options.out_option("Run directory; runs/<modality>-<time> if left out."),
+            options.config_option,
+            options.set_option,
+            click.option("--seed", type=int, metavar="N", help="Of every random choice."),
+            options.device_option,
+            click.option("--resume", is_flag=True, help="Go on with the run in --out."),
+            options.skip_bad_option,
+        ]
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.command()
+@_training_options
+def run(**given: Any) -> None:
+    """Train, encode, evaluate and report: everything, from data to pictures.
+
+    Prints the run directory last. Whatever stops it, --resume goes on from there.
+    """
+    session = _open(**given)
+    if not session.directory.finished:
+        from functa_core.runs.pipeline import run_all
+
+        run_all(session)
+        _summary(session)
+    click.echo(session.directory.root)
+
+
+@click.command()
+@_training_options
+def train(**given: Any) -> None:
+    """Meta-learn the shared weights and the inner rates; prints the run directory last."""
+    from functa_core.runs.pipeline import run_training
+
+    session = _open(**given)
+    run_training(session)
+    click.echo(session.directory.root)
+
+
+def _open(
+    modality: str | None,
+    data: str | None,
+    out: Path | None,
+    file: str | None,
+    assignments: tuple[str, ...],
+    seed: int | None,
+    device: str,
+    resume: bool,
+    skip_bad: bool,
+) -> Session:
+    layers = options.option_layers(
+        file=file, assignments=assignments, data=data, seed=seed, skip_bad=skip_bad
+    )
+    from functa_core.runs.console import warn
+    from functa_core.runs.starting import open_session
+
+    session = open_session(modality, layers, out=out, resume=resume, device=device)
+    for note in dict.fromkeys([*session.train.notes, *session.test.notes]):
+        warn(note)
+    return session
+
+
+def _summary(session: Session) -> None:
+    """The figures that matter, on two lines."""
+    metrics = session.directory.read_metrics()
+    ours = metrics["reconstruction"]["test"]["psnr_db"]
+    beside = ", ".join(
+        f"{name} {figures['psnr_db']:.2f}" for name, figures in metrics["baselines"].items()
+    )
+    click.echo(f"test PSNR {ours:.2f} dB; baselines: {beside or 'none'}")
+    click.echo(f"report: {session.directory.report}")

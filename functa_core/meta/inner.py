@@ -1,0 +1,64 @@
+"""The inner loop: from observations to a latent, with the network's weights frozen.
+
+("From data to functa", section 3.2 and algorithm 1; meta-SGD is Li et al. 2017.)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from functa_core.meta.problem import Problem
+
+
+class InnerSolver(nn.Module, ABC):
+    """Fits latents. What it has learned from training (rates, say) are its parameters."""
+
+    @abstractmethod
+    def fit(
+        self, problem: Problem, steps: int, *, differentiable: bool = False
+    ) -> list[Float[Tensor, "B *latent"]]:
+        """The latents after 0, 1, …, `steps` steps.
+
+        Args:
+            problem: the signals, their observations and the weights.
+            steps: how many.
+            differentiable: keep the graph for the outer loop; needs memory in proportion to steps.
+        """
+
+
+class MetaSGD(InnerSolver):
+    """Gradient descent with one learned rate per latent coordinate, the paper's solver."""
+
+    def __init__(
+        self,
+        latent_shape: tuple[int, ...],
+        init_range: tuple[float, float] = (0.005, 0.1),
+        clip_range: tuple[float, float] = (0.0, 1.0),
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.clip_range = clip_range
+        self.rates = nn.Parameter(torch.empty(latent_shape))
+        with torch.no_grad():
+            self.rates.uniform_(*init_range, generator=generator)
+
+    def fit(
+        self, problem: Problem, steps: int, *, differentiable: bool = False
+    ) -> list[Float[Tensor, "B *latent"]]:
+        """latent ← latent - rates · ∂loss/∂latent, from latent 0."""
+        rates = self.rates.clamp(*self.clip_range)
+        path = [problem.start()]
+        for step in range(steps):
+            with torch.enable_grad():
+                gradient = (
+                    problem.gradient(path[-1].requires_grad_(), differentiable)
+                    if step
+                    else problem.first_gradient(differentiable)
+                )
+                latent = path[-1] - rates * gradient
+            path.append(latent if differentiable else latent.detach())
+        return path

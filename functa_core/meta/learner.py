@@ -1,0 +1,60 @@
+"""What is learned: the network's weights and the inner solver's."""
+
+from __future__ import annotations
+
+import attrs
+from torch import nn
+
+from functa_core.meta.inner import InnerSolver, MetaSGD
+from functa_core.modality import Spec, seeded
+from functa_core.networks.base import Network
+from functa_core.networks.siren import LatentModulatedSiren, SirenConfig
+from functa_core.options import option
+
+
+@attrs.frozen
+class MetaConfig:
+    """The two loops."""
+
+    steps: int = option(2000, "outer updates; training ends after this many", low=1)
+    inner_steps: int = option(3, "steps of a fit, in training and after it", low=1)
+    batch_size: int = option(16, "signals of an update", low=1)
+    lr: float = option(
+        3e-4, "rate of Adam; 3e-6 at width 512, depth 15; 1e-4 to 5e-4 for small networks", above=0
+    )
+    clip: float | None = option(
+        1.0, "norm that the outer gradient is cut to, against spikes; null for never", above=0
+    )
+    l2_weight: float = option(0.0, "weight of a latent's squared norm in both losses", low=0)
+    latent_noise: float = option(
+        0.0, "standard deviation of noise on fitted latents in the outer loss", low=0
+    )
+    rates_init: tuple[float, float] = option(
+        (0.005, 0.1), "range that the learned inner rates are drawn from", low=0
+    )
+    rates_clip: tuple[float, float] = option(
+        (0.0, 1.0), "range that the learned inner rates are held in", low=0
+    )
+    checkpoint_every: int = option(200, "updates between two checkpoints", low=1)
+    log_every: int = option(20, "updates between two lines of metrics.jsonl", low=1)
+    encode_batch: int = option(16, "signals fitted at once after training", low=1)
+    chunk: int | None = option(
+        4096, "observations of a signal held in memory at once after training; null for all", low=1
+    )
+
+
+class Learner(nn.Module):
+    """Network and inner solver: all that `weights.safetensors` holds."""
+
+    def __init__(self, network: Network, solver: InnerSolver) -> None:
+        super().__init__()
+        self.network = network
+        self.solver = solver
+
+
+def build_learner(spec: Spec, model: SirenConfig, meta: MetaConfig, seed: int) -> Learner:
+    """An untrained learner; the same seed gives the same weights."""
+    generator = seeded(seed)
+    network = LatentModulatedSiren(spec, model, generator)
+    solver = MetaSGD(network.latent_shape, meta.rates_init, meta.rates_clip, generator)
+    return Learner(network, solver)

@@ -1,0 +1,114 @@
+"""What the inner loop minimises: how badly latents explain the observations of their signals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from functa_core.meta.shared import shared_gradient
+from functa_core.modality import Modality, is_identity, seeded
+from functa_core.networks.base import ModulatedNetwork, Network, NetworkField
+from functa_core.observations import Observations, at_least_tiny, weighted_sum
+
+
+@attrs.frozen(eq=False)
+class Problem:
+    """B signals to be fitted by B latents, with the network's weights given.
+
+    Attributes:
+        network: the shared weights.
+        modality: its forward operator and loss.
+        observations: the context, on the network's device.
+        l2_weight: of the squared norm of a latent.
+        noise_seed: seeds the forward operator's own noise, the same at every evaluation; None for
+            none, as in every evaluation outside training.
+        chunk: at most this many observations of each signal at a time where no graph is kept.
+    """
+
+    network: Network
+    modality: Modality[Any]
+    observations: Observations
+    l2_weight: float = 0.0
+    noise_seed: int | None = None
+    chunk: int | None = None
+
+    def start(self) -> Float[Tensor, "B *latent"]:
+        """Where every fit begins: exactly 0, and not learned."""
+        shape = (len(self.observations), *self.network.latent_shape)
+        values = self.observations.values
+        return torch.zeros(shape, dtype=values.dtype, device=values.device)
+
+    def predict(
+        self, latent: Float[Tensor, "B *latent"], observations: Observations | None = None
+    ) -> Float[Tensor, "B N C"]:
+        """The values that the latents predict at the queries of (part of) the observations."""
+        observations = observations or self.observations
+        noise = None
+        if self.noise_seed is not None:
+            noise = seeded(self.noise_seed, observations.queries.device)
+        field = NetworkField(self.network, latent)
+        return self.modality.forward(field, observations.queries, noise)
+
+    def loss(
+        self, latent: Float[Tensor, "B *latent"], predicted: Float[Tensor, "B N C"]
+    ) -> Float[Tensor, " B"]:
+        """Each signal's own weighted mean loss, plus the penalty on its latent."""
+        return self._data_loss(predicted, self.observations) + self._penalty(latent)
+
+    def gradient(
+        self, latent: Float[Tensor, "B *latent"], differentiable: bool
+    ) -> Float[Tensor, "B *latent"]:
+        """Gradient of the summed losses: of each signal's loss by its own latent.
+
+        A sum and not a mean over the batch, so that the batch size never changes a latent.
+
+        Args:
+            latent: where; must require a gradient.
+            differentiable: keep the graph, so that the outer loop sees second derivatives.
+        """
+        objective = self._penalty(latent).sum()
+        parts = [self.observations] if differentiable else self.parts()
+        total = torch.autograd.grad(objective, latent, create_graph=differentiable)[0]
+        for part in parts:
+            loss = self._data_loss(self.predict(latent, part), part).sum()
+            total = total + torch.autograd.grad(loss, latent, create_graph=differentiable)[0]
+        return total
+
+    def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"]:
+        """Gradient at the start, by the shared path where what is declared allows it."""
+        network = self.network
+        if (
+            isinstance(network, ModulatedNetwork)
+            and self.observations.shared
+            and is_identity(self.modality)
+        ):
+            parts = [self.observations] if differentiable else self.parts()
+            return shared_gradient(network, self.start(), parts, self._data_loss, differentiable)
+        return self.gradient(self.start().requires_grad_(), differentiable)
+
+    def parts(self) -> Iterator[Observations]:
+        """The observations in pieces of at most `chunk` a signal."""
+        count = self.observations.count
+        size = self.chunk or count
+        for start in range(0, count, size):
+            yield self.observations.slice(start, start + size)
+
+    def _data_loss(self, predicted: Tensor, part: Observations) -> Tensor:
+        """What (part of) the observations add to each signal's mean loss (B,)."""
+        per_observation = self.modality.loss(predicted, part.known_values)
+        total = self.observations.weights.sum(dim=1)
+        return weighted_sum(per_observation, part.weights) / at_least_tiny(total)
+
+    def _penalty(self, latent: Tensor) -> Tensor:
+        return self.l2_weight * latent.flatten(1).square().sum(dim=1)
+
+
+@torch.no_grad()
+def predict_all(problem: Problem, latent: Float[Tensor, "B *latent"]) -> Float[Tensor, "B N C"]:
+    """Predictions at all observations in bounded memory, without a graph."""
+    return torch.cat([problem.predict(latent, part) for part in problem.parts()], dim=1)

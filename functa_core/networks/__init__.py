@@ -1,0 +1,1 @@
+"""Neural fields: networks that a latent turns into a function of coordinates."""

@@ -1,0 +1,104 @@
+"""The latent-modulated SIREN of "From data to functa" (section 3.1, equations 2 and 3)."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from functa_core.modality import Spec
+from functa_core.networks.base import ModulatedNetwork
+from functa_core.options import option
+
+
+@attrs.frozen
+class SirenConfig:
+    """Size and frequencies of the network."""
+
+    latent_dim: int = option(64, "numbers Z that one signal is stored as", low=1)
+    width: int = option(128, "units W of a hidden layer", low=1)
+    depth: int = option(
+        6, "layers, the linear output layer included; depth - 1 are modulated", low=2
+    )
+    w0: float = option(
+        30.0, "frequency of the sines; higher fits finer detail and is less stable", above=0
+    )
+    modulate_scale: bool = option(
+        False, "modulate the scale of each unit too, and not only its shift"
+    )
+    map_hidden: tuple[int, ...] = option(
+        (), "hidden ReLU layers between latent and modulations; none (linear) is the paper's", low=1
+    )
+
+
+class LatentModulatedSiren(ModulatedNetwork):
+    """An MLP with sine activations, whose hidden units a latent shifts (and scales).
+
+    Layer l of the L = depth - 1 modulated ones computes, from the one before it,
+
+        x ← sin(w0 · ((1 + scale_l) · (W_l x + b_l) + shift_l)),
+
+    where all scales and shifts are one linear map (or a small MLP) of the latent, layer after layer,
+    the scales of a layer before its shifts. The last layer is linear plus `spec.output_offset`.
+
+    Initialisation is SIREN's: W_1 from U(±1/D), the others from U(±sqrt(6/W)/w0); biases 0. The map's
+    is LeCun's normal, biases 0, so that latent 0 modulates nothing.
+    """
+
+    def __init__(self, spec: Spec, config: SirenConfig, generator: Generator | None = None) -> None:
+        super().__init__()
+        self.latent_shape = (config.latent_dim,)
+        self.w0 = config.w0
+        self.output_offset = spec.output_offset
+        self.modulate_scale = config.modulate_scale
+        sizes = [spec.domain.dim, *[config.width] * (config.depth - 1), spec.channels]
+        self.layers = nn.ModuleList(map(nn.Linear, sizes, sizes[1:]))
+        per_layer = config.width * (2 if config.modulate_scale else 1)
+        self.to_modulations = _mlp(
+            [config.latent_dim, *config.map_hidden, per_layer * (config.depth - 1)]
+        )
+        self._initialise(generator)
+
+    @torch.no_grad()
+    def _initialise(self, generator: Generator | None) -> None:
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Linear)
+            fan_in = layer.in_features
+            bound = 1 / fan_in if i == 0 else math.sqrt(6 / fan_in) / self.w0
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.zero_()
+        for linear in self.to_modulations:
+            if isinstance(linear, nn.Linear):
+                linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)
+                linear.bias.zero_()
+
+    def modulate(self, latent: Float[Tensor, "B Z"]) -> Float[Tensor, "B M"]:
+        """Scales (if modulated) and shifts of all hidden units, layer after layer."""
+        modulations: Tensor = self.to_modulations(latent)
+        return modulations
+
+    def evaluate(
+        self, coords: Float[Tensor, "*B N D"], modulations: Float[Tensor, "B n M"]
+    ) -> Float[Tensor, "B N C"]:
+        """Features under modulations of each signal (n = 1), or of each coordinate (n = N)."""
+        x = coords
+        *hidden, last = self.layers
+        for layer, block in zip(hidden, modulations.chunk(len(hidden), dim=-1), strict=True):
+            x = layer(x)
+            if self.modulate_scale:
+                scale, block = block.chunk(2, dim=-1)
+                x = x + scale * x
+            x = torch.sin(self.w0 * (x + block))
+        features: Tensor = last(x)
+        return features + self.output_offset
+
+
+def _mlp(sizes: list[int]) -> nn.Sequential:
+    """Linear layers of these sizes with ReLU between them."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.ReLU(), nn.Linear(fan_in, fan_out)]
+    return nn.Sequential(*layers[1:])

@@ -1,0 +1,1 @@
+"""Runs: configuration, run directory, and everything from data to report."""

@@ -1,0 +1,176 @@
+"""Runs from Python: train one, load one, encode and decode with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from functa_core.dataset import Dataset, Split
+from functa_core.errors import UserError
+from functa_core.files import sha256
+from functa_core.functaset import Functaset
+from functa_core.modality import Field, Modality
+from functa_core.networks.base import NetworkField
+from functa_core.runs.config import RunConfig, read_yaml
+from functa_core.runs.directory import RunDirectory
+from functa_core.runs.encoding import Encoder
+from functa_core.runs.opening import (
+    find_device,
+    make_encoder,
+    modality_name,
+    read_run,
+    read_state,
+    require_trained,
+)
+from functa_core.runs.pipeline import make_functaset, run_training
+from functa_core.runs.starting import open_session
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """A trained run.
+
+    Attributes:
+        path: its directory.
+        config: its complete configuration.
+        modality: its modality, prepared.
+        encoder: its learner, ready to fit latents.
+        plugin_version: of the modality's distribution.
+    """
+
+    path: Path
+    config: RunConfig
+    modality: Modality[Any]
+    encoder: Encoder
+    plugin_version: str
+
+    def dataset(
+        self, split: Split = "all", data: str | Path | None = None, *, skip_bad: bool = False
+    ) -> Dataset[Any]:
+        """Signals of the run's own data, or of other data read in the same way.
+
+        Args:
+            split: "train", "test" or "all".
+            data: file or folder; None for the run's own.
+            skip_bad: leave unreadable signals out.
+
+        Raises:
+            UserError: the data cannot be read, or does not fit the run.
+        """
+        source = self.config.source()
+        if data is not None:
+            source = attrs.evolve(source, path=Path(data))
+        if skip_bad:
+            source = attrs.evolve(source, skip_bad=True)
+        return type(self.modality)(self.config.modality, source, self.modality.state).dataset(split)
+
+    def encode(self, signals: Sequence[Any]) -> Float[Tensor, "n *latent"]:
+        """One latent for each signal, on the CPU.
+
+        Args:
+            signals: of the modality's own type, as `dataset` gives them.
+        """
+        latents = [self.encoder.fit(part)[-1].cpu() for _, part in self.encoder.batches(signals)]
+        if not latents:
+            raise UserError("there are no signals to encode.")
+        return torch.cat(latents)
+
+    def field(self, latents: Float[Tensor, "n *latent"]) -> Field:
+        """The latents as one field: coordinates (N, D) or (n, N, D) → features (n, N, C)."""
+        self._check(latents)
+        network = self.encoder.learner.network
+        return NetworkField(network, latents.to(self.encoder.device), self.encoder.chunk)
+
+    @torch.no_grad()
+    def decode(
+        self, latents: Float[Tensor, "n *latent"], resolution: int | None = None
+    ) -> Float[Tensor, "n *shape"]:
+        """Signals as plain arrays, on the CPU; None is the native resolution."""
+        self._check(latents)
+        parts = [
+            self.modality.decode(self.field(few), resolution).cpu()
+            for few in torch.split(latents, self.encoder.batch)
+        ]
+        return torch.cat(parts)
+
+    def functaset(self, split: str) -> Functaset:
+        """The latents of the run's "train" or "test" signals, as `functa run` left them."""
+        path = RunDirectory(self.path).functaset(split)
+        found = Functaset.load(path)
+        found.check_weights(self.weights_sha256, path)
+        return found
+
+    def encode_dataset(self, signals: Dataset[Any], split: str = "all") -> Functaset:
+        """A dataset as a functaset."""
+        return make_functaset(
+            self.encoder,
+            signals,
+            split,
+            weights_sha256=self.weights_sha256,
+            plugin_version=self.plugin_version,
+        )
+
+    @property
+    def weights_sha256(self) -> str:
+        """What ties functasets to this run."""
+        return sha256(RunDirectory(self.path).weights)
+
+    def _check(self, latents: Tensor) -> None:
+        wanted = self.encoder.learner.network.latent_shape
+        if tuple(latents.shape[1:]) != wanted or len(latents) == 0:
+            raise UserError(
+                f"latents of shape (n, {', '.join(map(str, wanted))}) are needed, "
+                f"got {tuple(latents.shape)}."
+            )
+
+
+def load_run(path: str | Path, device: str = "auto") -> Run:
+    """Open a trained run.
+
+    Args:
+        path: its directory.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: no run there, one that is not trained yet, or no such device.
+    """
+    directory = RunDirectory(Path(path))
+    where = find_device(device)
+    require_trained(directory)
+    plugin, config = read_run(directory)
+    modality = plugin.modality(config.modality, config.source(), read_state(directory))
+    encoder = make_encoder(config, modality, directory.weights, where)
+    return Run(directory.root, config, modality, encoder, plugin.version)
+
+
+def train(
+    config: Mapping[str, Any] | str | Path,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+) -> Run:
+    """Meta-learn a run: `functa train`.
+
+    Args:
+        config: nested options, or a YAML file of them, over the modality's defaults; must name the
+            modality: {"modality": {"name": "images"}, "meta": {"steps": 500}}.
+        out: run directory; `runs/<modality>-<time>` if None.
+        resume: go on with the run that is in `out`.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: options, data or `out` cannot be used.
+    """
+    tree = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
+    session = open_session(
+        modality_name(tree), [("config", tree)], out=out, resume=resume, device=device
+    )
+    run_training(session)
+    return load_run(session.directory.root, device)

@@ -1,0 +1,111 @@
+"""What a functaset has to be better than, where all signals share their queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from functa_core.dataset import Dataset
+from functa_core.modality import Baseline, Modality
+from functa_core.observations import Observations
+
+MOST_SIGNALS = 5000
+"""A baseline sees at most this many training signals, evenly spread over the set."""
+
+
+def make_baselines(
+    modality: Modality[Any], train: Dataset[Any], latent_numbers: int
+) -> Mapping[str, Baseline]:
+    """The modality's own baselines, or mean, nearest signal and PCA on a shared grid of queries."""
+    own = modality.baselines(train)
+    if own:
+        return own
+    if len(train) == 0 or not modality.observations([train[0]]).shared:
+        return {}
+    grid = GridBaselines.of(modality, train)
+    return {"mean": grid.mean, "nearest": grid.nearest, "pca": grid.pca(latent_numbers)}
+
+
+@attrs.frozen(eq=False)
+class GridBaselines:
+    """Training signals as rows of numbers, unobserved ones filled in by the mean of the others.
+
+    Attributes:
+        rows: (n, N·C) float32.
+        average: (N·C) mean training signal.
+    """
+
+    rows: np.ndarray
+    average: np.ndarray
+
+    @classmethod
+    def of(cls, modality: Modality[Any], train: Dataset[Any]) -> GridBaselines:
+        """Read the training signals."""
+        places = np.linspace(0, len(train) - 1, min(len(train), MOST_SIGNALS)).round().astype(int)
+        parts = [modality.observations([train[int(i)]]) for i in places]
+        seen = torch.cat([_flat_weights(part) for part in parts]).numpy() > 0
+        rows = torch.cat([part.values.flatten(1) for part in parts]).numpy()
+        rows = np.where(seen, rows, 0).astype(np.float32)
+        average = rows.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+        return cls(np.where(seen, rows, average).astype(np.float32), average.astype(np.float32))
+
+    def mean(self, signals: Sequence[Any], observations: Observations, visible: Tensor) -> Tensor:
+        """The mean training signal."""
+        return _like(np.broadcast_to(self.average, (len(signals), len(self.average))), observations)
+
+    def nearest(
+        self, signals: Sequence[Any], observations: Observations, visible: Tensor
+    ) -> Tensor:
+        """The training signal with the least weighted squared error over what is visible."""
+        weights = _flat_weights(observations.masked(visible)).numpy()
+        values = torch.where(_flat_weights(observations) > 0, observations.values.flatten(1), 0)
+        target = values.numpy()
+        # Σ w (t - r)² without its constant Σ w t².
+        distance = weights @ np.square(self.rows).T - 2 * (weights * target) @ self.rows.T
+        return _like(self.rows[distance.argmin(axis=1)], observations)
+
+    def pca(self, components: int) -> Baseline:
+        """Projection on the first principal components, as many as a latent has numbers."""
+        count = min(components, len(self.rows) - 1, self.rows.shape[1])
+        if count < 1:
+            return self.mean
+        fitted = PCA(count, svd_solver="randomized", random_state=0).fit(self.rows)
+
+        def project(signals: Sequence[Any], observations: Observations, visible: Tensor) -> Tensor:
+            shown = _flat_weights(observations.masked(visible)).numpy() > 0
+            values = observations.values.flatten(1).numpy()
+            filled = np.where(shown, values, self.average)
+            return _like(fitted.inverse_transform(fitted.transform(filled)), observations)
+
+        return project
+
+
+def score(
+    baselines: Mapping[str, Baseline],
+    signals: Sequence[Any],
+    observations: Observations,
+    visible: Tensor,
+    measure: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Each baseline's figure (B,) by `measure`, which takes predicted values (B, N, C)."""
+    cpu = observations.to("cpu")
+    return {
+        name: measure(predict(signals, cpu, visible.cpu()).to(observations.values.device))
+        for name, predict in baselines.items()
+    }
+
+
+def _flat_weights(observations: Observations) -> Tensor:
+    """Weights (B, N) once for each channel: (B, N·C)."""
+    channels = observations.values.shape[-1]
+    return observations.weights.repeat_interleave(channels, dim=1)
+
+
+def _like(rows: np.ndarray, observations: Observations) -> Tensor:
+    return torch.from_numpy(np.array(rows, np.float32)).reshape(observations.values.shape)

@@ -1,0 +1,309 @@
+"""Configuration: the core's defaults, a modality's recipe, a file and the command line, in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+import attrs
+import cattrs
+import yaml
+
+from functa_core.dataset import DataSource
+from functa_core.errors import UserError, nearest
+from functa_core.meta.learner import MetaConfig
+from functa_core.modality import Modality
+from functa_core.networks.siren import SirenConfig
+from functa_core.options import option
+
+T = TypeVar("T")
+Tree = dict[str, Any]
+
+
+@attrs.frozen
+class DataConfig:
+    """Where signals come from."""
+
+    path: str | None = option(None, "file or folder; null for the modality's embedded set")
+    test_fraction: float = option(
+        0.1, "share of signals held out where the data names no split", above=0, high=0.9
+    )
+    skip_bad: bool = option(False, "leave unreadable signals out, counting them")
+
+
+@attrs.frozen
+class RunConfig:
+    """Everything that determines a run.
+
+    Attributes:
+        seed: of the split, the weights and every random choice.
+        modality_name: of the plugin's modality.
+        modality: its own options.
+    """
+
+    seed: int
+    data: DataConfig
+    modality_name: str
+    modality: Any
+    model: SirenConfig
+    meta: MetaConfig
+
+    def source(self) -> DataSource:
+        """The data as the modality is told of it."""
+        path = None if self.data.path is None else Path(self.data.path)
+        return DataSource(path, self.data.test_fraction, self.seed, self.data.skip_bad)
+
+    def tree(self) -> Tree:
+        """As plain values, in the layout of config.yaml."""
+        return {
+            "seed": self.seed,
+            "data": _plain(self.data),
+            "modality": {"name": self.modality_name, **_plain(self.modality)},
+            "model": _plain(self.model),
+            "meta": _plain(self.meta),
+            "tasks": {},
+        }
+
+
+def build_config(
+    modality: type[Modality[Any]], layers: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> RunConfig:
+    """The complete configuration of a modality.
+
+    Args:
+        modality: its class; its recipe comes before all layers.
+        layers: (where from, nested values), later ones win.
+
+    Raises:
+        UserError: a key that does not exist (the nearest is offered), a wrong type, a value out of
+            range, or another modality's configuration.
+    """
+    sections: dict[str, type] = {
+        "data": DataConfig,
+        "modality": modality.Config,
+        "model": SirenConfig,
+        "meta": MetaConfig,
+    }
+    merged: dict[str, Tree] = {name: {} for name in sections}
+    seed = 0
+    for origin, layer in (("the recipe", modality.recipe), *layers):
+        for name, values in layer.items():
+            values = {} if values is None else values
+            if name == "seed":
+                seed = _seed(values, origin)
+            elif name == "tasks":
+                _check_tasks(values, origin)
+            elif name not in sections:
+                raise _unknown(name, [*sections, "seed", "tasks"], origin)
+            else:
+                _check_keys(name, values, sections[name], origin)
+                merged[name].update(values)
+    named = merged["modality"].pop("name", modality.name)
+    if named != modality.name:
+        raise UserError(
+            f"the configuration is for modality '{named}', but '{modality.name}' was asked for."
+        )
+    path = merged["data"].get("path")
+    if isinstance(path, str):
+        merged["data"]["path"] = os.path.abspath(path)  # a run is resumed from anywhere
+    parts: dict[str, Any] = {
+        name: _structure(name, merged[name], cls) for name, cls in sections.items()
+    }
+    return RunConfig(seed=seed, modality_name=modality.name, **parts)
+
+
+def read_yaml(path: Path) -> Tree:
+    """A configuration file.
+
+    Raises:
+        UserError: missing, not YAML, or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"the configuration {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = str(error).replace("\n", " ")
+        raise UserError(f"the configuration {path} is not valid YAML: {first}.") from error
+    if not isinstance(tree, dict | None):
+        raise UserError(f"the configuration {path} has to be a mapping of sections.")
+    return tree or {}
+
+
+def parse_assignments(assignments: Sequence[str]) -> Tree:
+    """`section.key=value` strings as nested values; values are YAML.
+
+    Raises:
+        UserError: no "=", no section, or a value that is not YAML.
+    """
+    tree: Tree = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        *sections, last = key.strip().split(".")
+        if not equals or not last or (not sections and last != "seed") or "" in sections:
+            raise UserError(f"--set takes section.key=value (meta.steps=500), got '{assignment}'.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {assignment}: the value is not valid YAML.") from error
+        inner = tree
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return tree
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The complete configuration, each option with its meaning as a comment."""
+    classes: dict[str, Any] = {
+        "data": DataConfig,
+        "modality": type(config.modality),
+        "model": SirenConfig,
+        "meta": MetaConfig,
+    }
+    lines = []
+    for name, values in config.tree().items():
+        if not isinstance(values, dict) or not values:
+            lines.append(f"{name}: {json.dumps(values)}")
+            continue
+        lines.append(f"{name}:")
+        helps = {f.name: f.metadata.get("help") for f in attrs.fields(classes[name])}
+        for key, value in values.items():
+            pair = yaml.safe_dump({key: value}, default_flow_style=True, width=10**6).strip("{}\n")
+            comment = f"  # {helps[key]}" if helps.get(key) else ""
+            lines.append(f"  {pair}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def differing(layer: Mapping[str, Any], tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Keys of `layer` whose values `tree` has otherwise."""
+    found = []
+    for key, value in layer.items():
+        there = tree.get(key)
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            found += differing(value, there, f"{prefix}{key}.")
+        elif value != there:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def _plain(instance: Any) -> Tree:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in attrs.asdict(instance).items()}
+
+
+def _seed(value: Any, origin: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise UserError(
+            f"seed must be a whole number from 0 to 2147483647, got {value!r} ({origin})."
+        )
+    return value
+
+
+def _check_tasks(values: Any, origin: str) -> None:
+    if values:
+        raise UserError(f"there is no task '{next(iter(values))}' in this functa ({origin}).")
+
+
+def _check_keys(section: str, values: Any, cls: type, origin: str) -> None:
+    if not isinstance(values, Mapping):
+        raise UserError(f"section '{section}' must be a mapping, got {values!r} ({origin}).")
+    known = [f.name for f in attrs.fields(cls)]
+    if section == "modality":
+        known.append("name")
+    for key in values:
+        if key not in known:
+            raise _unknown(f"{section}.{key}", [f"{section}.{k}" for k in known], origin)
+
+
+def _unknown(key: str, known: Sequence[str], origin: str) -> UserError:
+    return UserError(f"there is no option '{key}' ({origin})." + nearest(key, known))
+
+
+def _structure(section: str, values: Tree, cls: type[T]) -> T:
+    """An options class from plain values, each checked against its declared type."""
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for key, value in values.items():
+        try:
+            arguments[key] = _CONVERTER.structure(value, hints[key])
+        except (TypeError, ValueError, cattrs.BaseValidationError) as error:
+            wanted = _describe(hints[key])
+            raise UserError(f"{section}.{key} must be {wanted}, got {value!r}.") from error
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        raise UserError(f"{section}.{error}.") from error
+
+
+def _describe(hint: Any) -> str:
+    """A declared type in words."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    if hint in words:
+        return words[hint]
+    if hint is type(None):
+        return "null"
+    arguments = typing.get_args(hint)
+    if _is_union(hint):
+        return " or ".join(_describe(argument) for argument in arguments)
+    if _is_tuple(hint):
+        return f"a list, each {_describe(arguments[0])}"
+    return str(hint)
+
+
+def _strict(value: Any, cls: type) -> Any:
+    """`value` if it is of the declared type and no other that Python would let pass for it."""
+    if cls is float and not isinstance(value, bool):
+        # PyYAML reads 3e-4, without a point, as a text.
+        return float(value)
+    if type(value) is not cls:
+        raise TypeError(f"{value!r} is not {cls.__name__}")
+    return value
+
+
+def _is_union(hint: Any) -> bool:
+    origin: Any = typing.get_origin(hint)
+    return origin is Union or origin is types.UnionType
+
+
+def _is_tuple(hint: Any) -> bool:
+    origin: Any = typing.get_origin(hint)
+    return origin is tuple
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter()
+    for cls in (int, float, str, bool):
+        converter.register_structure_hook(cls, _strict)
+    converter.register_structure_hook_func(_is_union, _structure_union)
+    converter.register_structure_hook_func(_is_tuple, _structure_tuple)
+    return converter
+
+
+def _structure_union(value: Any, hint: Any) -> Any:
+    for argument in typing.get_args(hint):
+        if argument is type(None):
+            if value is None:
+                return None
+            continue
+        try:
+            return _CONVERTER.structure(value, argument)
+        except (TypeError, ValueError, cattrs.BaseValidationError):
+            continue
+    raise TypeError(f"{value!r} is none of {hint}")
+
+
+def _structure_tuple(value: Any, hint: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is not a list")
+    arguments = typing.get_args(hint)
+    if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+        raise TypeError(f"{value!r} has not {len(arguments)} entries")
+    return tuple(_CONVERTER.structure(one, arguments[0]) for one in value)
+
+
+_CONVERTER = _make_converter()

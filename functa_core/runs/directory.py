@@ -1,0 +1,127 @@
+"""The run directory: which files it has, and whether it may be written to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from functa_core.errors import UserError
+from functa_core.files import write_atomic
+from functa_core.runs.config import Tree
+
+
+@attrs.frozen
+class RunDirectory:
+    """Paths inside a run directory."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Complete and re-runnable; its presence is what makes a directory a run."""
+        return self.root / "config.yaml"
+
+    @property
+    def modality(self) -> Path:
+        """The prepared state."""
+        return self.root / "modality.json"
+
+    @property
+    def log(self) -> Path:
+        """A line for every logged step."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """The figures at the end."""
+        return self.root / "metrics.json"
+
+    @property
+    def weights(self) -> Path:
+        """The trained learner; its presence says that training has ended."""
+        return self.root / "weights.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last good states of training."""
+        return self.root / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures for the report."""
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        """One self-contained page."""
+        return self.root / "report.html"
+
+    def functaset(self, split: str) -> Path:
+        """Latents of the training or the test signals."""
+        return self.root / "functaset" / f"{split}.safetensors"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether somebody's run is here."""
+        return self.config.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether `functa run` came to its end here."""
+        return self.report.is_file() and "reconstruction" in self.read_metrics()
+
+    def read_metrics(self) -> Tree:
+        """metrics.json, or nothing yet."""
+        return read_json(self.metrics) if self.metrics.is_file() else {}
+
+    def update_metrics(self, **values: Any) -> None:
+        """Replace top-level entries of metrics.json, keeping the others."""
+        write_json(self.metrics, {**self.read_metrics(), **values})
+
+
+def read_json(path: Path) -> Tree:
+    """A JSON object.
+
+    Raises:
+        UserError: missing or malformed.
+    """
+    try:
+        tree: Tree = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    return tree
+
+
+def write_json(path: Path, tree: Tree) -> None:
+    """Write indented JSON atomically. NaN and infinities become null, which JSON has no word for."""
+    write_atomic(path, json.dumps(_finite(tree), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value
+
+
+def check_fresh(directory: RunDirectory) -> None:
+    """Raise a `UserError` unless a new run may be written here: absent, or empty."""
+    root = directory.root
+    if directory.holds_run:
+        raise UserError(
+            f"{root} holds a run already. Choose another --out, or go on with it by --resume."
+        )
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--out {root} is a file; a folder is needed.")
+    # A crash while the very first file was written leaves a draft, whose name starts with a dot.
+    if root.is_dir() and any(not inside.name.startswith(".") for inside in root.iterdir()):
+        raise UserError(f"--out {root} is not empty and holds no run. Choose another folder.")
+    parent = next(folder for folder in [root, *root.resolve().parents] if folder.exists())
+    if not parent.is_dir():
+        raise UserError(f"--out {root} cannot be made: {parent} is a file.")

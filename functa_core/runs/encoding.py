@@ -1,0 +1,86 @@
+"""Encoding: fitting a latent to every signal of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from functa_core.dataset import Dataset
+from functa_core.meta.learner import Learner
+from functa_core.meta.outer import psnr_db
+from functa_core.meta.problem import Problem, predict_all
+from functa_core.modality import Modality
+from functa_core.observations import Observations
+from functa_core.runs.console import ticking
+
+
+@attrs.frozen(eq=False)
+class Encoder:
+    """A trained learner, ready to fit.
+
+    Attributes:
+        learner: with frozen weights.
+        modality: prepared.
+        inner_steps: of a fit.
+        l2_weight: as in training.
+        batch: signals at once.
+        chunk: observations of a signal at once, None for all.
+        device: where the learner lives.
+    """
+
+    learner: Learner
+    modality: Modality[Any]
+    inner_steps: int
+    l2_weight: float
+    batch: int
+    chunk: int | None
+    device: torch.device
+
+    def batches(self, signals: Sequence[Any]) -> Iterator[tuple[list[Any], Observations]]:
+        """The signals in batches, each with all its observations on the device."""
+        for start in range(0, len(signals), self.batch):
+            few = [signals[i] for i in range(start, min(start + self.batch, len(signals)))]
+            yield few, self.modality.observations(few).to(self.device)
+
+    def problem(self, observations: Observations) -> Problem:
+        """The fit of one batch."""
+        return Problem(
+            self.learner.network,
+            self.modality,
+            observations,
+            l2_weight=self.l2_weight,
+            chunk=self.chunk,
+        )
+
+    def fit(self, observations: Observations) -> list[Float[Tensor, "B *latent"]]:
+        """Latents after 0, 1, … inner steps, without a graph."""
+        path = self.learner.solver.fit(self.problem(observations), self.inner_steps)
+        return [latent.detach() for latent in path]
+
+    def predict(
+        self, latent: Float[Tensor, "B *latent"], observations: Observations
+    ) -> Float[Tensor, "B N C"]:
+        """What latents predict at all the observations' queries."""
+        return predict_all(self.problem(observations), latent)
+
+
+def encode(
+    encoder: Encoder, signals: Dataset[Any], task: str = "encode"
+) -> tuple[Float[Tensor, "n *latent"], Float[Tensor, " n"]]:
+    """Latents of all signals, in order, and the PSNR of each fit in dB; both on the CPU."""
+    latents, psnrs = [], []
+    peak = encoder.modality.spec.peak
+    with ticking(task, len(signals)) as tick:
+        done = 0
+        for few, observations in encoder.batches(signals):
+            latent = encoder.fit(observations)[-1]
+            psnrs.append(psnr_db(encoder.predict(latent, observations), observations, peak).cpu())
+            latents.append(latent.cpu())
+            done += len(few)
+            tick(done, psnr_db=float(torch.cat(psnrs).mean()))
+    return torch.cat(latents), torch.cat(psnrs)

@@ -1,0 +1,194 @@
+"""From a configuration, or from a run directory, to the objects that do the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from functa_core.dataset import Dataset
+from functa_core.discovery.loading import Plugin, load_plugin
+from functa_core.errors import UserError
+from functa_core.files import write_atomic
+from functa_core.meta.learner import Learner, build_learner
+from functa_core.modality import Modality
+from functa_core.runs.config import RunConfig, build_config, read_yaml, to_yaml
+from functa_core.runs.directory import RunDirectory, read_json, write_json
+from functa_core.runs.encoding import Encoder
+
+
+@attrs.frozen(eq=False)
+class Session:
+    """A run directory with its plugin, configuration and signals at hand.
+
+    Attributes:
+        modality: prepared.
+        train, test: signals of the run's own data.
+    """
+
+    directory: RunDirectory
+    plugin: Plugin
+    config: RunConfig
+    modality: Modality[Any]
+    train: Dataset[Any]
+    test: Dataset[Any]
+    device: torch.device
+
+
+def find_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UserError: no such device here.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if name not in known:
+        raise UserError(f"there is no device '{name}' here; there are: auto, {', '.join(known)}.")
+    return torch.device("cuda:0" if name == "cuda" else name)
+
+
+def read_signals(modality: Modality[Any]) -> tuple[Dataset[Any], Dataset[Any]]:
+    """Training and test signals, both checked.
+
+    Raises:
+        UserError: the data cannot be used; says why.
+    """
+    train, test = modality.dataset("train"), modality.dataset("test")
+    for split, signals in (("training", train), ("test", test)):
+        if len(signals) == 0:
+            raise UserError(
+                f"there are no {split} signals in {modality.source.path}; "
+                "add some, or let the split be made at random by giving no split of your own."
+            )
+    return train, test
+
+
+def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: str) -> Session:
+    """A new run: all input is read and checked before the directory is made.
+
+    Raises:
+        UserError: the data, the device or a signal cannot be used.
+    """
+    where = find_device(device)
+    unprepared = plugin.modality(config.modality, config.source())
+    train, test = read_signals(unprepared)
+    state = unprepared.prepare(train)
+    modality = plugin.modality(config.modality, config.source(), state)
+    for signals in (train, test):
+        modality.observations([signals[0]])
+    build_learner(modality.spec, config.model, config.meta, seed=0)
+    directory.root.mkdir(parents=True, exist_ok=True)
+    write_atomic(directory.config, to_yaml(config))
+    write_json(directory.modality, _about(plugin, modality))
+    return Session(directory, plugin, config, modality, train, test, where)
+
+
+def resume(directory: RunDirectory, device: str) -> Session:
+    """The run that is in a directory, with its own data.
+
+    Raises:
+        UserError: its plugin or its data is gone.
+    """
+    where = find_device(device)
+    plugin, config = read_run(directory)
+    if not directory.modality.is_file():  # the crash came between the first two files
+        return start(plugin, config, directory, device)
+    modality = plugin.modality(config.modality, config.source(), read_state(directory))
+    train, test = read_signals(modality)
+    return Session(directory, plugin, config, modality, train, test, where)
+
+
+def read_run(directory: RunDirectory) -> tuple[Plugin, RunConfig]:
+    """Plugin and configuration of a run directory.
+
+    Raises:
+        UserError: there is no run, or its plugin cannot be loaded.
+    """
+    if not directory.holds_run:
+        raise UserError(f"there is no run in {directory.root} (no config.yaml).")
+    tree = read_yaml(directory.config)
+    name = modality_name(tree)
+    if name is None:
+        raise UserError(f"{directory.config} names no modality (modality.name).")
+    plugin = load_plugin(name)
+    return plugin, build_config(plugin.modality, [(str(directory.config), tree)])
+
+
+def require_trained(directory: RunDirectory) -> None:
+    """Raise a `UserError` unless training has ended here."""
+    if not directory.holds_run:
+        raise UserError(f"there is no run in {directory.root} (no config.yaml).")
+    if not directory.weights.is_file():
+        raise UserError(
+            f"the run in {directory.root} is not trained yet (no {directory.weights.name}). "
+            f"Finish it: functa train --out {directory.root} --resume"
+        )
+
+
+def modality_name(tree: dict[str, Any]) -> str | None:
+    """`modality.name` of a configuration, if it has one."""
+    section = tree.get("modality")
+    name = section.get("name") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def read_state(directory: RunDirectory) -> dict[str, Any]:
+    """The modality's prepared state."""
+    state: dict[str, Any] = read_json(directory.modality)["state"]
+    return state
+
+
+def read_learner(config: RunConfig, modality: Modality[Any], path: Path) -> Learner:
+    """A trained learner, with its weights frozen.
+
+    Raises:
+        UserError: the file does not fit the configuration.
+    """
+    learner = build_learner(modality.spec, config.model, config.meta, seed=0)
+    try:
+        learner.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path} does not fit this run: {str(error).splitlines()[0]}") from error
+    return learner.requires_grad_(False)
+
+
+def make_encoder(
+    config: RunConfig, modality: Modality[Any], weights: Path, device: torch.device
+) -> Encoder:
+    """The trained run, ready to fit latents."""
+    return Encoder(
+        learner=read_learner(config, modality, weights).to(device),
+        modality=modality,
+        inner_steps=config.meta.inner_steps,
+        l2_weight=config.meta.l2_weight,
+        batch=config.meta.encode_batch,
+        chunk=config.meta.chunk,
+        device=device,
+    )
+
+
+def describe_spec(modality: Modality[Any]) -> dict[str, Any]:
+    """`spec` as JSON."""
+    spec = modality.spec
+    return {
+        "domain": {"kind": type(spec.domain).__name__, **attrs.asdict(spec.domain)},
+        "channels": spec.channels,
+        "value_range": list(spec.value_range),
+        "output_offset": spec.output_offset,
+    }
+
+
+def _about(plugin: Plugin, modality: Modality[Any]) -> dict[str, Any]:
+    return {
+        "modality": modality.name,
+        "plugin_version": plugin.version,
+        "spec": describe_spec(modality),
+        "state": dict(modality.state),
+    }

@@ -1,0 +1,133 @@
+"""report.html: what ran, how it went and what it looks like, in one file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from functa_core import __version__
+from functa_core.files import write_atomic
+from functa_core.modality import Artefact
+from functa_core.networks.base import NetworkField
+from functa_core.runs.encoding import Encoder
+from functa_core.runs.opening import Session
+
+PICTURED = 8
+"""How many test signals the report shows."""
+
+
+def write_report(session: Session, encoder: Encoder) -> None:
+    """Draw the figures and write the page.
+
+    Metrics that are not there yet are left out of it.
+    """
+    directory = session.directory
+    artefacts = draw_figures(session, encoder)
+    metrics = directory.read_metrics()
+    rows = _rows(metrics)
+    template = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True
+    ).from_string(Path(__file__).with_name("report.html.j2").read_text())
+    page = template.render(
+        name=directory.root.resolve().name,
+        metrics=metrics,
+        facts=_facts(metrics),
+        rows=rows,
+        columns=list(dict.fromkeys(key for _, figures in rows for key in figures)),
+        curve=Markup(_curve(directory.log)),
+        artefacts=[_embed(artefact, directory.root) for artefact in artefacts],
+        config=directory.config.read_text(),
+        hardware=_hardware(session),
+        versions={"functa-core": __version__, "torch": torch.__version__},
+        units={metric.name: metric.unit for metric in session.modality.metrics()},
+    )
+    write_atomic(directory.report, page)
+
+
+@torch.no_grad()
+def draw_figures(session: Session, encoder: Encoder) -> list[Artefact]:
+    """Pictures of the first test signals after 0, 1, … inner steps, into `figures/`.
+
+    Where the modality holds part of a test signal out, the fit has not seen it.
+    """
+    folder = session.directory.figures
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(session.test)
+    chosen = sorted({round(i * (count - 1) / max(PICTURED - 1, 1)) for i in range(PICTURED)})
+    few = [session.test[i] for i in chosen]
+    observations = session.modality.observations(few).to(session.device)
+    hidden = session.modality.held_out(observations)
+    context = observations if hidden is None else observations.masked(~hidden)
+    fields = [
+        NetworkField(encoder.learner.network, latent, encoder.chunk)
+        for latent in encoder.fit(context)
+    ]
+    return session.modality.figures(few, fields, folder)
+
+
+def _facts(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
+    names = {
+        "modality": "modality",
+        "data": "data",
+        "n_train": "training signals",
+        "n_test": "test signals",
+        "latent_numbers": "numbers a latent",
+        "params": "shared parameters",
+        "inner_steps": "inner steps",
+        "steps": "outer updates",
+        "seconds": "seconds of training",
+        "seed": "seed",
+    }
+    return [(text, metrics[key]) for key, text in names.items() if key in metrics]
+
+
+def _rows(metrics: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Rows of the table of figures: both splits, then the baselines."""
+    reconstruction = metrics.get("reconstruction", {})
+    rows = [(f"functa, {split}", reconstruction[split]) for split in reconstruction]
+    beside = metrics.get("baselines", {})
+    return rows + [(f"{name}, test", figures) for name, figures in beside.items()]
+
+
+def _curve(log: Path) -> str:
+    """PSNR of the training batches against updates, as SVG."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    if len(lines) < 2:
+        return ""
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    axes = figure.subplots()
+XX
+    axes.set_xlabel("outer updates")
+    axes.set_ylabel("PSNR of the batch (dB)")
+    axes.grid(alpha=0.3)
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    text = svg.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _embed(artefact: Artefact, root: Path) -> dict[str, str]:
+    """An artefact for the template: its data inline where a browser can show it, else a link."""
+    kind = artefact.media_type.split("/")[0]
+    path = os.path.relpath(artefact.path, root)
+    if kind not in ("image", "audio", "video"):
+        return {"kind": "link", "source": path, "caption": artefact.caption, "path": path}
+    data = base64.b64encode(artefact.path.read_bytes()).decode()
+    source = f"data:{artefact.media_type};base64,{data}"
+    return {"kind": kind, "source": source, "caption": artefact.caption, "path": path}
+
+
+def _hardware(session: Session) -> str:
+    if session.device.type == "cuda":
+        return torch.cuda.get_device_name(session.device)
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

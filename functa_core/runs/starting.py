@@ -1,0 +1,78 @@
+"""Starting a run, or going on with one: everything that can be refused is refused here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from functa_core.discovery.loading import load_plugin
+from functa_core.errors import UserError
+from functa_core.runs.config import build_config, differing, read_yaml
+from functa_core.runs.directory import RunDirectory, check_fresh
+from functa_core.runs.opening import Session, modality_name, read_run, start
+from functa_core.runs.opening import resume as resume_session
+
+Layers = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+def open_session(
+    modality: str | None,
+    layers: Layers,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    device: str,
+) -> Session:
+    """A session in a fresh directory, or in one that holds a run if `resume`.
+
+    Args:
+        modality: its name; may be left out when a layer or the run to be resumed names it.
+        layers: (where from, nested options), later ones win.
+        out: run directory; `runs/<modality>-<time>` if None.
+        resume: go on with the run in `out`; with none there, start it.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: anything the user asked for that cannot be done.
+    """
+    if resume and out is None:
+        raise UserError("--resume needs --out, the directory of the run to go on with.")
+    if resume and out is not None and RunDirectory(Path(out)).holds_run:
+        return _continue(RunDirectory(Path(out)), modality, layers, device)
+    name = modality or next((n for _, tree in layers if (n := modality_name(dict(tree)))), None)
+    if name is None:
+        raise UserError("no modality was named. Give --modality NAME; see: functa plugins list")
+    plugin = load_plugin(name)
+    config = build_config(plugin.modality, layers)
+    root = Path(out) if out is not None else _timestamped(name)
+    directory = RunDirectory(root)
+    check_fresh(directory)
+    return start(plugin, config, directory, device)
+
+
+def _continue(
+    directory: RunDirectory, modality: str | None, layers: Layers, device: str
+) -> Session:
+    """The run in `directory`, if it is the one that was asked for."""
+    there = modality_name(read_yaml(directory.config))
+    if modality is not None and modality != there:
+        raise UserError(
+            f"{directory.root} holds a run of modality '{there}', but '{modality}' was asked for. "
+            "Choose another --out."
+        )
+    plugin, config = read_run(directory)
+    stored = config.tree()
+    asked = build_config(plugin.modality, [(str(directory.config), stored), *layers]).tree()
+    for key in differing(asked, stored):
+        raise UserError(
+            f"the run in {directory.root} was started with another {key}. "
+            "Resume it without that option, or start a new run in another --out."
+        )
+    return resume_session(directory, device)
+
+
+def _timestamped(modality: str) -> Path:
+    root = Path("runs") / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return root if not root.exists() else root.with_name(f"{root.name}-{time.time_ns() % 1000:03d}")
