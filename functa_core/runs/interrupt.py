@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import attrs
 
@@ -35,7 +34,7 @@ def interruptible() -> Iterator[Interrupt]:
         yield interrupt
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(*_: object) -> None:
         if interrupt.requested:
             raise KeyboardInterrupt
         interrupt.requested = True

@@ -106,7 +106,8 @@ def _curve(log: Path) -> str:
         return ""
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axes = figure.subplots()
-XX
+    steps, psnr = [line["step"] for line in lines], [line["psnr_db"] for line in lines]
+    axes.plot(steps, psnr, color="#2563eb")
     axes.set_xlabel("outer updates")
     axes.set_ylabel("PSNR of the batch (dB)")
     axes.grid(alpha=0.3)
