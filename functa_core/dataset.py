@@ -80,7 +80,7 @@ class Dataset(Sequence[S], Generic[S]):
 
         A set of one signal has it in both splits, because there is nothing to hold out.
         """
-        if split == "all":
+        if split == "all" or len(self) == 1:
             return self
         test = random_split(len(self), source) if is_test is None else np.asarray(is_test, bool)
         wanted = test if split == "test" else ~test

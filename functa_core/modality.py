@@ -79,7 +79,10 @@ class Field(Protocol):
     """A function from coordinates to features, for B latents at once."""
 
     def __call__(self, coords: Float[Tensor, "*B N D"]) -> Float[Tensor, "B N C"]:
-        """Features at coordinates shared by all latents (N, D), or at each one's own (B, N, D)."""
+        """Features at coordinates shared by all latents (N, D), or at each one's own (B, N, D).
+
+        Coordinates may lie on the CPU; features come on the field's own device.
+        """
         ...
 
     def __len__(self) -> int:
@@ -111,7 +114,8 @@ class Metric:
         name: key in metrics.json.
         unit: as printed ("", "dB", "K").
         higher_is_better: its direction.
-        compute: (predicted (B, N, C), observations) → (B,).
+        compute: (predicted (B, N, C), observations) → (B,). The observations are whole signals, in
+            the order in which `Modality.observations` gives them without a generator.
     """
 
     name: str
@@ -232,7 +236,7 @@ class Modality(ABC, Generic[S]):
         return {}
 
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B *shape"]:
-        """Signals as plain arrays at a resolution, in `spec.value_range`.
+        """Signals as plain arrays at a resolution, as the network gives them or cut to the range.
 
         Default: the field on a grid of `resolution` (64 if None) cells a side of a box, or as many
         latitudes and twice as many longitudes of a sphere.

@@ -26,7 +26,7 @@ def option(
         choices: the values allowed.
     """
 
-    def check(instance: Any, attribute: Any, value: Any) -> None:
+    def check(_: Any, attribute: Any, value: Any) -> None:
         for one in value if isinstance(value, tuple) else (value,):
             problem = _problem(one, low, high, above, choices)
             if problem:

@@ -26,9 +26,10 @@ class Update:
 
 
 def psnr_db(predicted: Tensor, observations: Observations, peak: float) -> Tensor:
-    """PSNR of each signal over its weighted observations: (B,), in dB."""
+    """PSNR of each signal over its weighted observations: (B,), in dB, at most 100."""
     error = (predicted - observations.known_values).square().mean(dim=-1)
-    return -10 * torch.log10(weighted_mean(error, observations.weights) / peak**2)
+    relative = weighted_mean(error, observations.weights) / peak**2
+    return -10 * torch.log10(relative.clamp_min(1e-10))  # a copy would be infinitely good
 
 
 def outer_loss(

@@ -96,7 +96,7 @@ def read_json(path: Path) -> Tree:
 
 
 def write_json(path: Path, tree: Tree) -> None:
-    """Write indented JSON atomically. NaN and infinities become null, which JSON has no word for."""
+    """Write indented JSON atomically; NaN and infinities, which JSON lacks, become null."""
     write_atomic(path, json.dumps(_finite(tree), indent=2, allow_nan=False) + "\n")
 
 
