@@ -1,5 +1,45 @@
-"""Shapes and types are checked at run time in every test."""
+"""What every test has: types checked at run time, a stranger's plugin installed, its own cache."""
 
+import os
+import sys
+from pathlib import Path
+
+import pytest
 from jaxtyping import install_import_hook
 
+PLUGINS = Path(__file__).parent / "plugins"
+sys.path.insert(0, str(PLUGINS))
+
 _hook = install_import_hook(["functa_core", "functa_images", "functa_nerf"], "typecheck.check")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def functa(capfd):
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+    from functa_core.cli.main import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return ended.value.code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def clips_run(tmp_path_factory):
+    """A finished run of the stranger's modality. Read it only."""
+    from functa_core.cli.main import main
+
+    root = tmp_path_factory.mktemp("runs") / "clips"
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--modality", "clips", "--out", str(root)])
+    assert ended.value.code == 0
+    return root

@@ -1,0 +1,184 @@
+"""Bad input: exit code 2, one or two lines that help, and nothing written."""
+
+import json
+import shutil
+
+import pytest
+
+from functa_core import Functaset
+from functa_core.files import save_tensors
+
+
+@pytest.fixture
+def refused(functa, tmp_path, monkeypatch):
+    """Run a command that must be refused; give its message."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = functa(*arguments)
+        assert code == 2, (out, err)
+        assert sorted(tmp_path.rglob("*")) == before, "something was written"
+        assert out == ""
+        assert err.startswith("functa: error: ")
+        assert err.count("\n") <= 2, err
+        assert "Traceback" not in err
+        return err
+
+    return call
+
+
+CLIPS = ["--modality", "clips"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--modality", "clps"], "Did you mean 'clips'?"),
+        ([], "Give --modality"),
+        ([*CLIPS, "--data", "nowhere.npz"], "nowhere.npz"),
+        ([*CLIPS, "--set", "meta.stpes=3"], "no option 'meta.stpes' (--set). Did you mean 'meta.s"),
+        ([*CLIPS, "--set", "modality.piont=3"], "Did you mean 'modality.points'?"),
+        ([*CLIPS, "--set", "mta.steps=3"], "Did you mean 'meta'?"),
+        ([*CLIPS, "--set", "meta.steps=many"], "meta.steps must be a whole number, got 'many'"),
+        ([*CLIPS, "--set", "meta.steps=2.5"], "meta.steps must be a whole number"),
+        ([*CLIPS, "--set", "meta.steps=true"], "meta.steps must be a whole number"),
+        ([*CLIPS, "--set", "meta.lr=-1"], "meta.lr must be greater than 0"),
+        ([*CLIPS, "--set", "meta.lr=.nan"], "meta.lr must be a finite number"),
+        ([*CLIPS, "--set", "meta.steps=0"], "meta.steps must be at least 1"),
+        ([*CLIPS, "--set", "model.depth=1"], "model.depth must be at least 2"),
+        ([*CLIPS, "--set", "modality.points=0"], "modality.points must be at least 1"),
+        ([*CLIPS, "--set", "modality.name=images"], "for modality 'images'"),
+        ([*CLIPS, "--set", "tasks.generate.steps=3"], "no task 'generate'"),
+        ([*CLIPS, "--set", "meta.steps"], "--set takes section.key=value"),
+        ([*CLIPS, "--set", "meta.steps=["], "not valid YAML"),
+        ([*CLIPS, "--seed", "x"], "--seed"),
+        ([*CLIPS, "--set", "seed=-3"], "seed must be"),
+        ([*CLIPS, "--device", "cuda:99"], "no device 'cuda:99'"),
+        ([*CLIPS, "--device", "tpu"], "no device 'tpu'"),
+        ([*CLIPS, "--config", "absent.yaml"], "absent.yaml"),
+        ([*CLIPS, "--resume"], "--resume needs --out"),
+        ([*CLIPS, "--colour"], "--colour"),
+        ([*CLIPS, "extra"], "extra"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_training_commands(command, arguments, message, refused):
+    assert message in refused(command, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("meta: [", "not valid YAML"),
+        ("- 1", "mapping of sections"),
+        ("meta: 3", "section 'meta' must be a mapping"),
+        ("meta: {stepz: 3}", "Did you mean 'meta.steps'?"),
+        ("modality: {name: nerf}", "for modality 'nerf'"),
+        ("model: {map_hidden: 3}", "model.map_hidden must be a list"),
+        ("model: {map_hidden: [0]}", "model.map_hidden must be at least 1"),
+    ],
+)
+def test_configuration_files(text, message, refused, tmp_path):
+    (tmp_path / "c.yaml").write_text(text)
+    assert message in refused("train", *CLIPS, "--config", "c.yaml")
+
+
+def test_a_binary_configuration_file(refused, tmp_path):
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "not valid YAML" in refused("train", *CLIPS, "--config", "c.yaml")
+
+
+def test_an_output_folder_in_use(refused, tmp_path, clips_run):
+    shutil.copytree(clips_run, tmp_path / "run")
+    assert "holds a run already" in refused("run", *CLIPS, "--out", "run")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    assert "not empty and holds no run" in refused("run", *CLIPS, "--out", "photos")
+    assert "is a file" in refused("run", *CLIPS, "--out", "photos/a.txt")
+    assert "is a file" in refused("run", *CLIPS, "--out", "photos/a.txt/run")
+
+
+def test_resuming_another_run(refused, tmp_path, clips_run):
+    shutil.copytree(clips_run, tmp_path / "run")
+    resume = ["--out", "run", "--resume"]
+    message = refused("run", "--modality", "images", *resume)
+    assert "holds a run of modality 'clips'" in message
+    assert "another seed" in refused("run", *CLIPS, *resume, "--seed", 5)
+    message = refused("run", *CLIPS, *resume, "--set", "meta.steps=31")
+    assert "another meta.steps" in message
+    assert "Did you mean" in refused("run", *CLIPS, *resume, "--set", "meta.stepz=31")
+
+
+def test_a_directory_without_a_trained_run(refused, tmp_path, clips_run):
+    for command in (["evaluate"], ["report"], ["encode", "--out", "x.safetensors"]):
+        assert "no run in" in refused(*command, "--run", "nothing")
+    shutil.copytree(clips_run, tmp_path / "half")
+    (tmp_path / "half" / "weights.safetensors").unlink()
+    for command in (["evaluate"], ["report"], ["encode", "--out", "x.safetensors"]):
+        message = refused(*command, "--run", "half")
+        assert "not trained yet" in message
+        assert "functa train --out half --resume" in message
+
+
+def test_weights_of_another_shape(refused, tmp_path, clips_run):
+    shutil.copytree(clips_run, tmp_path / "run")
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    (tmp_path / "run" / "config.yaml").write_text(text.replace("width: 16", "width: 17"))
+    assert "does not fit" in refused("encode", "--run", "run", "--out", "x.safetensors")
+
+
+def test_functasets(refused, tmp_path, clips_run):
+    other = Functaset.load(clips_run / "functaset" / "test.safetensors")
+    import attrs
+
+    attrs.evolve(other, weights_sha256="0" * 64).save(tmp_path / "other.safetensors")
+    (tmp_path / "junk.safetensors").write_text("junk")
+    save_tensors(tmp_path / "plain.safetensors", {"latents": other.latents}, {})
+    old = {"functa": json.dumps({"schema_version": 0})}
+    save_tensors(tmp_path / "old.safetensors", {"latents": other.latents}, old)
+    part = {"functa": json.dumps({"schema_version": 1})}
+    save_tensors(tmp_path / "part.safetensors", {"latents": other.latents}, part)
+    for name, message in {
+        "absent": "no functaset at",
+        "other": "other weights",
+        "junk": "not a functaset",
+        "plain": "not a functaset",
+        "old": "schema version 0",
+        "part": "not a whole functaset",
+    }.items():
+        decode = ["decode", "--run", clips_run, "--latents", f"{name}.safetensors", "--out", "d"]
+        assert message in refused(*decode)
+        if name != "other":
+            assert message in refused("functaset", "info", f"{name}.safetensors")
+
+
+def test_encoding(refused, tmp_path, clips_run):
+    encode = ["encode", "--run", clips_run]
+    assert "must end in .safetensors" in refused(*encode, "--out", "x.npz")
+    assert "is a folder" in refused(*encode, "--out", tmp_path)
+    assert "--split must be" in refused(*encode, "--out", "x.safetensors", "--split", "val")
+    missing = ["--data", "nowhere", "--out", "x.safetensors"]
+    assert "nowhere" in refused(*encode, *missing)
+    assert "--out" in refused(*encode)
+
+
+def test_looking(refused):
+    assert "Did you mean 'clips'?" in refused("config", "--modality", "clip")
+    assert "nowhere" in refused("inspect", *CLIPS, "--data", "nowhere")
+    assert "Did you mean 'inspect'?" in refused("inspct")
+
+
+def test_a_bug_is_not_the_users(functa, monkeypatch):
+    import functa_clips
+
+    monkeypatch.setattr(functa_clips.Clips, "dataset", lambda self, split: 1 / 0)
+    code, _, err = functa("inspect", *CLIPS)
+    assert code == 1
+    assert "bug: ZeroDivisionError" in err
+    assert "--debug" in err
+    assert "Traceback" not in err
+    code, _, err = functa("inspect", *CLIPS, "--debug")
+    assert code == 1
+    assert "Traceback" in err
