@@ -99,8 +99,8 @@ class Functaset:
         """Raise a `UserError` unless the latents belong to these weights."""
         if self.weights_sha256 != weights_sha256:
             raise UserError(
-                f"the functaset {where} belongs to other weights ({self.weights_sha256[:12]}…) than "
-                f"this run ({weights_sha256[:12]}…). Encode the data with this run."
+                f"the functaset {where} belongs to other weights ({self.weights_sha256[:12]}…) "
+                f"than this run ({weights_sha256[:12]}…). Encode the data with this run."
             )
 
 

@@ -1,8 +1,8 @@
 """The seam: what a modality plugin supplies.
 
-A modality is everything the core does not know: what the signals are, where they are measured, what
-turns a field into measured values, and what people look at. A plugin subclasses `Modality`; the core
-never asks which one it holds.
+A modality is everything the core does not know: what the signals are, where they are measured,
+what turns a field into measured values, and what people look at. A plugin subclasses `Modality`;
+the core never asks which one it holds.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class Modality(ABC, Generic[S]):
     `Modality(config, source, state)`, with the state that `prepare` returned, can also make
     observations and pictures. It is never changed after construction.
 
-    Required: `name`, `Config`, `spec`, `dataset`, `observations`, `render`. The rest has the defaults
-    documented here.
+    Required: `name`, `Config`, `spec`, `dataset`, `observations`, `render`. The rest has the
+    defaults documented here.
     """
 
     name: ClassVar[str]
@@ -188,7 +188,7 @@ class Modality(ABC, Generic[S]):
     def observations(
         self, signals: Sequence[S], generator: Generator | None = None
     ) -> Observations:
-        """The signals as observations, on the CPU.
+        """B signals as observations, on the CPU.
 
         With a generator: a random part, for one training step. Without: all of them, the same at
         every call. Raises `UserError` for a signal that does not fit the prepared state.

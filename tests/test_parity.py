@@ -15,9 +15,9 @@ from functa_core.meta.outer import outer_loss, psnr_db, update
 from functa_core.meta.problem import Problem
 from functa_core.networks.base import NetworkField
 from functa_core.networks.siren import SirenConfig
-from functa_nerf.cameras import rays_through_pixels
+from functa_nerf.cameras import Lens, rays
 from functa_nerf.modality import Nerf
-from functa_nerf.rendering import render_rays
+from functa_nerf.rendering import depths, render_rays
 
 TOLERANCE = 1e-5
 
@@ -57,13 +57,12 @@ def scene_case(name: str) -> tuple[Any, Any, Modality[Any], Observations]:
     file = np.load(PARITY / f"{name}.npz")
     config = json.loads(str(file["config_json"]))
     # The reference keeps origins and directions apart: (B, 2, V, H, W, 3).
-    rays = torch.from_numpy(file["rays"]).movedim(1, -2).flatten(-2).flatten(1, 3)
+    beams = torch.from_numpy(file["rays"]).movedim(1, -2).flatten(-2).flatten(1, 3)
     targets = torch.from_numpy(file["targets"]).flatten(1, 3)
-    options = Nerf.Config(
-        points_per_ray=config["points_per_ray"], near=config["near"], far=config["far"]
-    )
-    modality = Nerf(options, DataSource(), {"radius": 1.3, "near": 0.8, "far": 1.8})
-    return file, config, modality, Observations(rays, targets, torch.ones(targets.shape[:2]))
+    options = Nerf.Config(points_per_ray=config["points_per_ray"], coord_noise=False)
+    state = {"near": config["near"], "far": config["far"], "bound": 1.8}
+    modality = Nerf(options, DataSource(), state)
+    return file, config, modality, Observations(beams, targets, torch.ones(targets.shape[:2]))
 
 
 CASES = {
@@ -103,19 +102,13 @@ def test_rays_and_depth():
     learner = build_learner(modality.spec, SirenConfig(16, 32, 5), MetaConfig(), seed=0)
     load_weights(learner, file, depth=5, maps=1)
     height, width = config["height"], config["width_px"]
-    poses = torch.from_numpy(file["poses"])
-    rays = rays_through_pixels(
-        poses, height, width, config["focal"], center=(width / 2, height / 2)
-    )
-    assert relative(rays.reshape(observations.queries.shape), observations.queries) < TOLERANCE
+    lens = Lens(config["focal"], width / 2, height / 2, height, width)
+    ours = torch.stack([rays(scene, lens) for scene in torch.from_numpy(file["poses"])])
+    assert relative(ours.flatten(1, 2), observations.queries) < TOLERANCE
     field = NetworkField(learner.network, torch.zeros(1, 16))
-    _, depth, _ = render_rays(
-        field,
-        observations.queries[0],
-        points_per_ray=config["points_per_ray"],
-        near=config["near"],
-        far=config["far"],
-    )
+    z = depths(config["near"], config["far"], config["points_per_ray"])
+    with torch.no_grad():
+        depth = render_rays(field, observations.queries[0], z).depth
     assert relative(depth.reshape(file["depth_at_init"].shape), file["depth_at_init"]) < TOLERANCE
 
 

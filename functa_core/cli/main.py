@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
 def functa(debug: bool) -> None:
     """Deep learning on functions: images, shapes, scenes and maps as one small latent each.
 
-    Start with: functa run --modality images
+    Start with: functa run --modality NAME; functa plugins list shows the names.
     """
 
 

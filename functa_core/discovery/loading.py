@@ -1,7 +1,7 @@
 """Loading one plugin, without letting it spoil anything else.
 
-pluggy's `load_setuptools_entrypoints` would let one bad import end every command, so each entry point
-is loaded by itself here, and only the one that was asked for.
+pluggy's `load_setuptools_entrypoints` would let one bad import end every command, so each entry
+point is loaded by itself here, and only the one that was asked for.
 """
 
 from __future__ import annotations
@@ -155,5 +155,5 @@ def _dist_name(entry: EntryPoint) -> str:
 
 
 def _summary(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

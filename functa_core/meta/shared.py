@@ -1,10 +1,10 @@
 """The first inner step, shared by all signals of a batch.
 
 Every fit begins at latent 0, so there every signal has the same modulations, and on shared queries
-the same predictions f (N, C) and the same derivatives of them. One forward pass over N queries and C
-backward passes serve the whole batch; what is left for each signal is a product of its residuals with
-those derivatives. This is exact: the same numbers as a gradient for each signal, for a fraction of the
-work, and differentiable by the weights.
+the same predictions f (N, C) and the same derivatives of them. One forward pass over N queries and
+C backward passes serve the whole batch; what is left for each signal is a product of its residuals
+with those derivatives. This is exact: the same numbers as a gradient for each signal, for a
+fraction of the work, and differentiable by the weights.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def _derivatives(
 ) -> tuple[Float[Tensor, "1 N C"], list[Float[Tensor, "N M"]]]:
     """Features, and the derivative of each channel at each query by the modulations there."""
     count, size = part.count, modulations.shape[-1]
-    # A query's features depend on the modulations at that query alone, so the gradient of the sum over
-    # queries by a copy of the modulations for each query is each query's own derivative.
+    # A query's features depend on the modulations at that query alone, so the gradient of the sum
+    # over queries, by a copy of the modulations for each query, is each query's own derivative.
     copies = modulations.unsqueeze(1).expand(1, count, size)
     if not differentiable:
         copies = copies.detach().requires_grad_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import attrs
@@ -41,11 +42,12 @@ class LatentModulatedSiren(ModulatedNetwork):
 
         x ← sin(w0 · ((1 + scale_l) · (W_l x + b_l) + shift_l)),
 
-    where all scales and shifts are one linear map (or a small MLP) of the latent, layer after layer,
-    the scales of a layer before its shifts. The last layer is linear plus `spec.output_offset`.
+    where all scales and shifts are one linear map (or a small MLP) of the latent, layer after
+    layer, the scales of a layer before its shifts. The last layer is linear plus
+    `spec.output_offset`.
 
-    Initialisation is SIREN's: W_1 from U(±1/D), the others from U(±sqrt(6/W)/w0); biases 0. The map's
-    is LeCun's normal, biases 0, so that latent 0 modulates nothing.
+    Initialisation is SIREN's: W_1 from U(±1/D), the others from U(±sqrt(6/W)/w0); biases 0. The
+    map's is LeCun's normal, biases 0, so that latent 0 modulates nothing.
     """
 
     def __init__(self, spec: Spec, config: SirenConfig, generator: Generator | None = None) -> None:
@@ -99,6 +101,6 @@ class LatentModulatedSiren(ModulatedNetwork):
 def _mlp(sizes: list[int]) -> nn.Sequential:
     """Linear layers of these sizes with ReLU between them."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.ReLU(), nn.Linear(fan_in, fan_out)]
     return nn.Sequential(*layers[1:])

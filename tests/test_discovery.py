@@ -1,0 +1,158 @@
+"""One plugin cannot spoil another, with distributions that are really broken."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+ANNOUNCE = """
+from functa_core import hookimpl
+{class_}
+@hookimpl
+def functa_modalities():
+    return [Broken]
+"""
+MODALITY = """
+from functa_clips import Clips
+class Broken(Clips):
+    name = "broken"
+    api_version = {version}
+"""
+
+BROKEN = {
+    "import error": ("import no_such_module", "failed", "ModuleNotFoundError"),
+    "exits": ("raise SystemExit(7)", "failed", "SystemExit"),
+    "kills its process": ("import os; os._exit(3)", "failed", "ended the process"),
+    "wrong hook": (
+        "from functa_core import hookimpl\n@hookimpl\ndef functa_modalties(): return []",
+        "failed",
+        "functa_modalties",
+    ),
+    "wrong signature": (
+        "from functa_core import hookimpl\n@hookimpl\ndef functa_event(evnt): pass",
+        "failed",
+        "evnt",
+    ),
+    "announces nothing": ("", "failed", "announces nothing"),
+    "not a modality": (ANNOUNCE.format(class_="Broken = 3"), "failed", "not a Modality"),
+    "wrong version": (
+        ANNOUNCE.format(class_=MODALITY.format(version=99)),
+        "incompatible",
+        "api_version 99",
+    ),
+    "prints": (
+        "print('noise' * 100)\n" + ANNOUNCE.format(class_=MODALITY.format(version=1)),
+        "ok",
+        "",
+    ),
+}
+
+
+def install(folder: Path, name: str, module: str, text: str) -> None:
+    """A distribution in a folder that is put on the path, as pip --target leaves it."""
+    info = folder / f"functa_{module}-0.1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: functa-{module}\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(f"[functa]\n{name} = functa_{module}\n")
+    (folder / f"functa_{module}.py").write_text(text)
+
+
+def functa(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(folder), str(PLUGINS)])
+    return subprocess.run(
+        [sys.executable, "-m", "functa_core", *arguments],
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory):
+    """`plugins list --json` with all broken plugins installed at once, each under its own name."""
+    folder = tmp_path_factory.mktemp("site")
+    for i, (text, _, _) in enumerate(BROKEN.values()):
+        name = "broken" if "Broken(Clips)" in text else f"broken{i}"
+        if name == "broken":
+            name = f"b{i}"
+            text = text.replace('name = "broken"', f'name = "{name}"')
+        install(folder, name, f"broken{i}", text)
+    install(folder, "twin", "twin_a", "")
+    install(folder, "twin", "twin_b", "")
+    done = functa(folder, "plugins", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    return folder, {row["distribution"]: row for row in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_listing_says_what_is_wrong(case, listing):
+    _, rows = listing
+    row = rows[f"functa-broken{list(BROKEN).index(case)}"]
+    _, state, reason = BROKEN[case]
+    assert row["state"] == state, row
+    assert reason in row["reason"]
+    assert row["version"] == "0.1"
+
+
+def test_listing_shows_the_good_beside_the_broken(listing):
+    _, rows = listing
+    for name in ("images", "nerf", "clips"):
+        row = rows[f"functa-{name}"]
+        assert (row["state"], row["modalities"]) == ("ok", [name])
+    for twin in ("functa-twin_a", "functa-twin_b"):
+        assert rows[twin]["state"] == "duplicate"
+        assert "functa-twin_a 0.1 and functa-twin_b 0.1" in rows[twin]["reason"]
+
+
+def test_a_good_plugin_works_beside_the_broken(listing, tmp_path):
+    folder, _ = listing
+    arguments = ["train", "--modality", "clips", "--out", str(tmp_path / "run")]
+    done = functa(folder, *arguments, "--set", "meta.steps=2")
+    assert done.returncode == 0, done.stderr
+
+
+def test_asking_for_a_broken_one_shows_its_failure(listing):
+    folder, _ = listing
+    done = functa(folder, "config", "--modality", "broken0")
+    assert done.returncode == 2
+    assert "plugin functa-broken0 0.1 failed at import: ModuleNotFoundError" in done.stderr
+    assert "pip uninstall functa-broken0" in done.stderr
+    done = functa(folder, "config", "--modality", "twin")
+    assert done.returncode == 2
+    assert "functa-twin_a 0.1 and functa-twin_b 0.1" in done.stderr
+
+
+def test_known_but_not_installed_says_how_to_install(tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        "- {name: tides, distribution: functa-tides, source: nowhere, entry_point: functa_tides,"
+        " api_version: 1, description: Tides.}"
+    )
+    known = {"FUNCTA_REGISTRY": str(tmp_path / "r.yaml")}
+    done = functa(tmp_path, "config", "--modality", "tides", **known)
+    assert done.returncode == 2
+    assert "pip install functa-tides" in done.stderr
+    done = functa(tmp_path, "config", "--modality", "tide", **known)
+    assert "Did you mean 'tides'?" in done.stderr
+    (tmp_path / "r.yaml").write_text("- {nme: tides}")
+    done = functa(tmp_path, "config", "--modality", "tides", **known)
+    assert done.returncode == 2
+    assert "catalogue" in done.stderr
+
+
+def test_help_and_version_import_neither_torch_nor_plugins(tmp_path):
+    install(tmp_path, "loud", "loud", "import sys; sys.exit('imported')")
+    for arguments in (["--help"], ["--version"], ["run", "--help"], ["plugins", "--help"]):
+        code = (
+            "import sys\nfrom functa_core.cli.main import main\n"
+            f"try: main({arguments!r})\nexcept SystemExit as e: assert e.code == 0\n"
+            "assert not {'torch', 'functa_loud', 'functa_clips'} & set(sys.modules)\n"
+        )
+        path = os.pathsep.join([str(tmp_path), str(PLUGINS)])
+        environment = {**os.environ, "PYTHONPATH": path}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -1,0 +1,279 @@
+"""Fast paths equal plain ones, derivatives are right, signals do not disturb each other."""
+
+import math
+
+import attrs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from functa_core import Box, DataSource, Modality, Observations, Spec, grid
+from functa_core.meta.inner import MetaSGD
+from functa_core.meta.learner import MetaConfig, build_learner
+from functa_core.meta.outer import outer_loss, psnr_db, update
+from functa_core.meta.problem import Problem, predict_all
+from functa_core.modality import is_identity
+from functa_core.networks.base import NetworkField
+from functa_core.networks.siren import LatentModulatedSiren, SirenConfig
+
+
+class Plain(Modality):
+    """Two coordinates, two channels; identity and squared error."""
+
+    name = "plain"
+    api_version = 1
+    spec = Spec(Box((0.0, 0.0), (1.0, 1.0)), 2)
+
+    def dataset(self, split):
+        raise AssertionError
+
+    def observations(self, signals, generator=None):
+        raise AssertionError
+
+    def render(self, field, out, names, resolution=None):
+        raise AssertionError
+
+
+class OtherOperator(Plain):
+    def forward(self, field, queries, generator=None):
+        return field(queries) + 0.0
+
+
+class OtherLoss(Plain):
+    def loss(self, predicted, values):
+        return (predicted - values).abs().pow(1.5).mean(dim=-1)
+
+
+class OtherBoth(OtherLoss, OtherOperator):
+    pass
+
+
+class Noisy(Plain):
+    def forward(self, field, queries, generator=None):
+        if generator is not None:
+            queries = queries + 0.01 * torch.rand(queries.shape, generator=generator)
+        return field(queries)
+
+
+MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth]
+SMALL = SirenConfig(latent_dim=5, width=8, depth=3, w0=6.0)
+
+
+def make(
+    modality=Plain, shared=True, dtype=torch.float64, batch=3, count=11, model=SMALL, seed=0, **more
+):
+    """A learner and a problem of random numbers, some observations of weight 0 and NaN."""
+    generator = torch.Generator().manual_seed(seed)
+    learner = build_learner(modality.spec, model, MetaConfig(), seed).to(dtype)
+    shape = (count, 2) if shared else (batch, count, 2)
+    queries = torch.rand(shape, generator=generator, dtype=dtype)
+    values = torch.rand((batch, count, 2), generator=generator, dtype=dtype)
+    weights = torch.rand((batch, count), generator=generator, dtype=dtype) + 0.1
+    weights[:, ::4] = 0
+    values[:, ::4] = torch.nan
+    observations = Observations(queries, values, weights)
+    return learner, Problem(learner.network, modality(None, DataSource()), observations, **more)
+
+
+def slowly(problem, learner, steps, differentiable):
+    """The inner loop with nothing but the definition: no shared step, no chunks."""
+    latent = problem.start().requires_grad_()
+    rates = learner.solver.rates.clamp(0, 1)
+    for _ in range(steps):
+        loss = problem.loss(latent, problem.predict(latent)).sum()
+        (gradient,) = torch.autograd.grad(loss, latent, create_graph=differentiable)
+        latent = latent - rates * gradient
+    return latent
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("hidden", [(), (7,)])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_every_combination_equals_the_definition(modality, shared, hidden, scale):
+    """Latents and outer gradients, for whatever is declared."""
+    model = attrs.evolve(SMALL, map_hidden=hidden, modulate_scale=scale)
+    learner, problem = make(modality, shared, model=model, l2_weight=0.01)
+    config = MetaConfig(l2_weight=0.01)
+    slow = slowly(problem, learner, 3, differentiable=True)
+    slow_loss = problem.loss(slow, problem.predict(slow)).mean()
+    expected = torch.autograd.grad(slow_loss, list(learner.parameters()))
+    for chunk in (None, 4):
+        fast = learner.solver.fit(attrs.evolve(problem, chunk=chunk), 3)[-1]
+        torch.testing.assert_close(fast, slow.detach())
+    loss = outer_loss(learner, problem, config)[0].mean()
+    torch.testing.assert_close(loss, slow_loss)
+    found = torch.autograd.grad(loss, list(learner.parameters()))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_the_shared_step_is_taken_exactly_when_it_may_be(monkeypatch):
+    taken = []
+    import functa_core.meta.problem as module
+
+    real = module.shared_gradient
+    monkeypatch.setattr(module, "shared_gradient", lambda *a, **k: taken.append(1) or real(*a, **k))
+    for modality in MODALITIES:
+        for shared in (True, False):
+            taken.clear()
+            learner, problem = make(modality, shared)
+            learner.solver.fit(problem, 2)
+            assert len(taken) == (1 if shared and is_identity(problem.modality) else 0)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_second_derivatives_reach_weights_and_rates(shared):
+    """Against finite differences, through the whole fit."""
+    learner, problem = make(shared=shared, batch=2, count=5)
+    names = ["network.layers.0.weight", "network.to_modulations.0.weight", "solver.rates"]
+    parameters = dict(learner.named_parameters())
+
+    def loss_of(*values):
+        for name, value in zip(names, values, strict=True):
+            parameters[name].data = value.data
+        fresh = {n: v.detach().requires_grad_() for n, v in parameters.items()}
+        fresh.update(zip(names, values, strict=True))
+        return torch.func.functional_call(_Outer(learner, problem), _prefixed(fresh), ()).sum()
+
+    inputs = [parameters[n].detach().clone().requires_grad_() for n in names]
+    assert torch.autograd.gradcheck(loss_of, inputs, atol=1e-6)
+
+
+class _Outer(torch.nn.Module):
+    def __init__(self, learner, problem):
+        super().__init__()
+        self.learner = learner
+        self.problem = problem
+
+    def forward(self):
+        return outer_loss(self.learner, self.problem, MetaConfig())[0]
+
+
+def _prefixed(values):
+    return {f"learner.{name}": value for name, value in values.items()}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_batch_equals_its_single_signals(shared):
+    learner, problem = make(shared=shared)
+    together = learner.solver.fit(problem, 3)[-1]
+    for i in range(3):
+        one = problem.observations
+        alone = Observations(
+            one.queries if shared else one.queries[i : i + 1],
+            one.values[i : i + 1],
+            one.weights[i : i + 1],
+        )
+        latent = learner.solver.fit(attrs.evolve(problem, observations=alone), 3)[-1]
+        torch.testing.assert_close(latent[0], together[i])
+
+
+@given(weight=st.floats(0.01, 100.0), keep=st.integers(1, 10))
+@settings(max_examples=20, deadline=None)
+def test_weights_are_relative_and_zero_means_absent(weight, keep):
+    learner, problem = make(shared=False)
+    plain = problem.observations
+    kept = plain.slice(0, keep)
+    reference = learner.solver.fit(attrs.evolve(problem, observations=kept), 2)[-1]
+    mask = (torch.arange(plain.count) < keep).expand(3, -1)
+    scaled = attrs.evolve(plain, weights=plain.weights * weight).masked(mask)
+    latent = learner.solver.fit(attrs.evolve(problem, observations=scaled), 2)[-1]
+    torch.testing.assert_close(latent, reference)
+
+
+def test_nothing_observed_leaves_the_latent_where_it_starts():
+    learner, problem = make()
+    empty = problem.observations.masked(torch.zeros(3, 11, dtype=torch.bool))
+    latent = learner.solver.fit(attrs.evolve(problem, observations=empty), 3)[-1]
+    assert torch.equal(latent, torch.zeros(3, 5, dtype=torch.float64))
+
+
+def test_noise_is_the_same_at_every_step_of_an_update_and_absent_otherwise():
+    learner, problem = make(Noisy, noise_seed=4)
+    latent = problem.start()
+    assert torch.equal(problem.predict(latent), problem.predict(latent))
+    other = attrs.evolve(problem, noise_seed=5)
+    assert not torch.equal(problem.predict(latent), other.predict(latent))
+    none = attrs.evolve(problem, noise_seed=None)
+    expected = NetworkField(learner.network, latent)(problem.observations.queries)
+    assert torch.equal(none.predict(latent), expected)
+
+
+def test_rates_are_held_in_their_range():
+    learner, problem = make()
+    with torch.no_grad():
+        learner.solver.rates.copy_(torch.tensor([-1.0, 2.0, 0.5, 0.0, 1.0]))
+    first, second = learner.solver.fit(problem, 1)
+    gradient = problem.gradient(first.requires_grad_(), differentiable=False)
+    expected = -torch.tensor([0.0, 1.0, 0.5, 0.0, 1.0], dtype=torch.float64) * gradient
+    torch.testing.assert_close(second, expected)
+
+
+def test_initial_rates_lie_in_their_range():
+    solver = MetaSGD((1000,), (0.2, 0.3), generator=torch.Generator().manual_seed(0))
+    rates = solver.rates.detach()
+    assert rates.min() >= 0.2
+    assert rates.max() <= 0.3
+    assert rates.std() == pytest.approx(0.1 / math.sqrt(12), rel=0.1)
+
+
+def test_latent_noise_and_clipping_do_what_they_say():
+    learner, problem = make()
+    noisy = outer_loss(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1)[0]
+    quiet = outer_loss(learner, problem, MetaConfig(), noise_seed=1)[0]
+    assert not torch.allclose(noisy, quiet)
+    again = outer_loss(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1)[0]
+    assert torch.equal(noisy, again)
+
+    before = [p.detach().clone() for p in learner.parameters()]
+    sgd = torch.optim.SGD(learner.parameters(), lr=1.0)
+    update(learner, sgd, problem, MetaConfig(clip=1e-3))
+    moved = sum(
+        (p.detach() - b).square().sum() for p, b in zip(learner.parameters(), before, strict=True)
+    )
+    assert float(moved) ** 0.5 == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_psnr_is_of_each_signals_own_weighted_error():
+    values = torch.tensor([[[0.0], [0.5], [9.0]]])
+    observations = Observations(torch.zeros(3, 2), values, torch.tensor([[1.0, 3.0, 0.0]]))
+    predicted = torch.tensor([[[0.1], [0.3], [0.0]]])
+    error = (0.1**2 * 1 + 0.2**2 * 3) / 4
+    expected = 10 * math.log10(2.0**2 / error)
+    assert float(psnr_db(predicted, observations, peak=2.0)) == pytest.approx(expected, abs=1e-4)
+    assert float(psnr_db(values, observations, peak=2.0)) == 100.0
+
+
+def test_prediction_in_chunks_is_prediction():
+    _, problem = make(shared=False)
+    latent = torch.randn(3, 5, dtype=torch.float64)
+    whole = problem.predict(latent)
+    torch.testing.assert_close(predict_all(attrs.evolve(problem, chunk=4), latent), whole)
+    field = NetworkField(problem.network, latent, chunk=3)
+    with torch.no_grad():
+        torch.testing.assert_close(field(problem.observations.queries), whole.detach())
+
+
+def test_siren_starts_as_the_paper_says():
+    config = SirenConfig(latent_dim=16, width=256, depth=4, w0=30.0)
+    network = LatentModulatedSiren(Plain.spec, config, torch.Generator().manual_seed(0))
+    first, second, _, last = network.layers
+    for layer, bound in ((first, 1 / 2), (second, math.sqrt(6 / 256) / 30), (last, None)):
+        bound = bound or math.sqrt(6 / 256) / 30
+        assert layer.weight.abs().max() <= bound
+        assert float(layer.weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
+        assert not layer.bias.any()
+    with torch.no_grad():
+        out = network(grid((16, 16)), torch.zeros(1, 16))
+    assert float(out.mean()) == pytest.approx(0.5, abs=0.1)
+    assert network.latent_numbers == 16
+    assert network.modulate(torch.zeros(1, 16)).abs().max() == 0
+
+
+def test_every_latent_number_reaches_every_modulated_layer():
+    network = LatentModulatedSiren(Plain.spec, SMALL, torch.Generator().manual_seed(0))
+    jacobian = torch.autograd.functional.jacobian(network.modulate, torch.zeros(1, 5))
+    per_layer = jacobian[0, :, 0].reshape(SMALL.depth - 1, SMALL.width, 5)
+    assert (per_layer.abs().amax(dim=1) > 0).all()

@@ -1,0 +1,169 @@
+"""The structure holds: imports go one way, the core names no modality, the public API is listed."""
+
+import ast
+import inspect
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+
+import functa_core
+from functa_core.modality import Modality
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "functa_core"
+PLUGINS = [ROOT / "plugins" / "functa-images", ROOT / "plugins" / "functa-nerf"]
+
+# A room may import from those below it.
+ROOMS = [
+    {"errors", "options", "files", "cache", "seeding", "dataset", "observations", "coordinates"},
+    {"modality"},
+    {"discovery", "networks"},
+    {"meta"},
+    {"functaset"},
+    {"runs"},
+    {"cli"},
+]
+LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(CORE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted(CORE.rglob("*.py")) if p.parent != CORE or room(p) in LEVEL],
+    ids=lambda p: p.relative_to(CORE).as_posix(),
+)
+def test_imports_go_one_way(path):
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] != "functa_core" or len(parts) < 2 or parts[1] not in LEVEL:
+            assert not parts[0].startswith("functa_") or parts[0] == "functa_core", module
+            continue
+        assert LEVEL[parts[1]] <= LEVEL[room(path)], f"{path.name} imports {module}"
+        if room(path) == "discovery":
+            assert parts[1] != "networks"
+        if room(path) == "networks":
+            assert parts[1] != "discovery"
+
+
+def test_the_core_names_no_modality():
+    words = re.compile(r"\b(images?|voxels?|nerf|sphere|pixels?)\b", re.IGNORECASE)
+    for path in CORE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        docs = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                media_type = path.name == "report.py" and node.value == "image"
+                if id(node) in docs or media_type:
+                    continue
+                assert not words.search(node.value), f"{path}: {node.value!r}"
+            names = [getattr(node, key, None) for key in ("id", "attr", "name", "arg")]
+            for name in filter(None, names):
+                assert not (isinstance(name, str) and words.search(name)), f"{path}: {name}"
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda p: p.name)
+def test_plugins_import_only_the_public_api(plugin):
+    package = plugin.name.replace("-", "_")
+    for path in (plugin / package).glob("*.py"):
+        for module in imported_modules(path):
+            head, _, rest = module.partition(".")
+            if head == "functa_core" and rest:
+                assert rest in functa_core.__all__, f"{path.name} imports {module}"
+            assert not head.startswith("functa_") or head in ("functa_core", package)
+
+
+def test_the_public_api_is_this():
+    assert functa_core.__all__ == sorted(
+        [
+            "API_VERSION",
+            "Artefact",
+            "Baseline",
+            "Box",
+            "DataSource",
+            "Dataset",
+            "Event",
+            "Field",
+            "Functaset",
+            "Metric",
+            "Modality",
+            "Observations",
+            "Run",
+            "Spec",
+            "Split",
+            "State",
+            "UnitSphere",
+            "UserError",
+            "__version__",
+            "cached",
+            "grid",
+            "hookimpl",
+            "load_run",
+            "option",
+            "random_subset",
+            "sphere_grid",
+            "train",
+        ]
+    )
+    for name in functa_core.__all__:
+        assert getattr(functa_core, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        functa_core.nothing  # noqa: B018
+
+
+def test_public_things_are_documented():
+    for name in functa_core.__all__:
+        thing = getattr(functa_core, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert inspect.getdoc(thing), name
+        if inspect.isclass(thing) and thing.__module__.startswith("functa_core"):
+            for member, value in vars(thing).items():
+                if not member.startswith("_") and (inspect.isfunction(value)):
+                    assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_tensor_functions_say_their_shapes():
+    for member in ("observations", "forward", "loss", "decode", "held_out"):
+        function = getattr(Modality, member)
+        text = (inspect.getdoc(function) or "") + str(function.__annotations__)
+        assert re.search(r"B|\(N", text), member
+
+
+def test_the_catalogue_is_true():
+    rows = yaml.safe_load((ROOT / "registry.yaml").read_text())
+    installed = {e.name: e for e in entry_points(group="functa")}
+    for row in rows:
+        entry = installed[row["name"]]
+        assert entry.value == row["entry_point"]
+        assert entry.dist.name == row["distribution"]
+        assert (ROOT / row["source"] / "pyproject.toml").is_file()
+        modality = entry.load().functa_modalities()[0]
+        assert modality.api_version == row["api_version"]
+        assert modality.name == row["name"]
+
+
+def test_files_are_of_a_readable_length():
+    for path in [*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
+        assert len(path.read_text().splitlines()) <= 400, path
