@@ -1,0 +1,63 @@
+"""A folder or a zip file, read alike."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from functa_core import UserError
+
+
+class Files:
+    """The files below a folder or inside a zip, by their relative paths with forward slashes.
+
+    Attributes:
+        root: what the user named.
+        names: of all files, sorted.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """List the files. Raises `UserError` if there is nothing to list."""
+        self.root = root
+        self._zip: zipfile.ZipFile | None = None
+        if root.is_dir():
+            found = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+        elif root.is_file():
+            self._zip = _opened(root)
+            found = (n for n in self._zip.namelist() if not n.endswith("/"))
+        else:
+            raise UserError(
+                f"--data '{root}' does not exist; expected a folder or a .zip of scenes."
+            )
+        self.names = sorted(name for name in found if not _is_junk(name))
+        if not self.names:
+            raise UserError(f"--data '{root}' has no files in it; expected scenes in SRN layout.")
+
+    def read(self, name: str) -> bytes:
+        """The contents of one file. Raises `UserError` if they cannot be had."""
+        try:
+            if self._zip is None:
+                return (self.root / name).read_bytes()
+            return self._zip.read(name)
+        except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: encrypted
+            raise UserError(f"'{name}' in '{self.root}' cannot be read: {error}.") from error
+
+    def text(self, name: str) -> str:
+        """The contents of a text file."""
+        return self.read(name).decode("utf-8", errors="replace")
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    """A zip file opened for reading."""
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"--data '{path}' is neither a folder nor a zip file ({error}); "
+            "expected scenes in SRN layout, in a folder or zipped."
+        ) from error
+
+
+def _is_junk(name: str) -> bool:
+    """Files that operating systems leave behind and nobody means."""
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))

@@ -1,0 +1,255 @@
+"""The `nerf` modality: scenes seen from many views, as neural radiance fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+from functa_core import (
+    API_VERSION,
+    Artefact,
+    Baseline,
+    Box,
+    Dataset,
+    Field,
+    Modality,
+    Observations,
+    Spec,
+    Split,
+    State,
+    UserError,
+)
+from functa_nerf import pictures
+from functa_nerf.baselines import mean_view, nearest_scene
+from functa_nerf.cameras import Lens, Orbit, orbit_of, rays
+from functa_nerf.config import NerfConfig
+from functa_nerf.embedded import embedded
+from functa_nerf.files import Files
+from functa_nerf.inspection import describe, range_notes
+from functa_nerf.rendering import Rendering, depths, render_rays
+from functa_nerf.sampling import choose, observe
+from functa_nerf.scenes import Scene, same_cameras
+from functa_nerf.srn import SrnReader
+
+POINTS_AT_ONCE = 2**18
+"""Field points that a picture is rendered with at a time: bounds memory at any resolution."""
+FIGURE_SCENES, FIGURE_VIEWS = 4, 2
+
+
+class Nerf(Modality[Scene]):
+    """Scenes as radiance fields: colour and density at a point, integrated along rays.
+
+    A query is a ray (6,): origin and direction, the direction's length being 1 along the camera's
+    axis. A value is the colour (3) seen along it, in [0, 1]. A group is a view.
+    """
+
+    name = "nerf"
+    api_version = API_VERSION
+    Config = NerfConfig
+    recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "model": {"latent_dim": 64, "width": 64, "depth": 5, "w0": 15.0},
+        # An observation is `points_per_ray` points, so fewer of them fit into memory at once.
+        "meta": {"batch_size": 8, "lr": 5e-4, "encode_batch": 8, "chunk": 1024},
+    }
+    config: NerfConfig
+
+    @property
+    def spec(self) -> Spec:
+        """A box that holds every point of every training ray; red, green, blue and density."""
+        bound = float(self.state["bound"])
+        return Spec(Box((-bound,) * 3, (bound,) * 3), channels=4)
+
+    def dataset(self, split: Split) -> Dataset[Scene]:
+        """Scenes in SRN layout, or the embedded furniture.
+
+        Views are resampled to the prepared size where there is one. Raises `UserError` for
+        whatever is wrong with the files, and for test scenes of a single view, which have none to
+        hold out.
+        """
+        if self.source.path is None:
+            scenes = self._embedded(split)
+        else:
+            scenes = self._reader.dataset(split, self.source)
+        for scene in scenes if split == "test" else ():
+            if scene.views < 2:
+                raise UserError(
+                    f"test scene '{scene.id}' has one view: it takes one to fit and one to score. "
+                    "Give it more views, or leave it out."
+                )
+        return attrs.evolve(scenes, notes=[*scenes.notes, *range_notes(scenes, self.config)])
+
+    def prepare(self, train: Dataset[Scene]) -> State:
+        """The cameras of the training data: lens, depths, an orbit like them, and a bound."""
+        lens = train[0].lens
+        orbit = orbit_of(torch.cat([scene.poses for scene in train]))
+        near, far = self.config.near, self.config.far
+        last_row = (lens.height - 1) * lens.width
+        corners = torch.tensor([0, lens.width - 1, last_row, last_row + lens.width - 1])
+        beams = torch.cat([rays(s.poses, s.lens, corners.expand(s.views, -1)) for s in train])
+        ends = [beams[..., :3] + depth * beams[..., 3:] for depth in (near, far)]
+        furthest = max(float(end.abs().max()) for end in ends)
+        return {
+            "label_names": list(train.label_names),
+            "lens": attrs.asdict(lens),
+            "near": near,
+            "far": far,
+            "bound": math.ceil(furthest * 1000) / 1000,
+            "orbit": attrs.asdict(orbit),
+            "one_rig": all(same_cameras(train[0], scene) for scene in train),
+        }
+
+    def observations(
+        self, signals: Sequence[Scene], generator: Generator | None = None
+    ) -> Observations:
+        """Rays and their colours: `rays` of each of `views` random views, or all there are.
+
+        Queries are shared by scenes that have the same cameras; those of a scene alone only if all
+        training scenes were seen by one rig. Raises `UserError` for a scene
+        whose views have not the prepared size.
+        """
+        lens = self._lens
+        for scene in signals:
+            if (scene.lens.height, scene.lens.width) != (lens.height, lens.width):
+                raise UserError(
+                    f"scene '{scene.id}' has views of {scene.lens.height}x{scene.lens.width} "
+                    f"pixels, this run is for {lens.height}x{lens.width}; resize them first."
+                )
+        choices = choose(signals, self.config.views, self.config.rays, generator)
+        may_share = len(signals) > 1 or self.state["one_rig"]
+        return observe(signals, choices, may_share)
+
+    def forward(
+        self,
+        field: Field,
+        queries: Float[Tensor, "*B N 6"],
+        generator: Generator | None = None,
+    ) -> Float[Tensor, "B N 3"]:
+        """Colours along rays by volume rendering (NeRF, eq. 3).
+
+        A generator moves the points along the rays if `coord_noise` is on; shared rays share them.
+        """
+        noise = generator if self.config.coord_noise else None
+        return self._render(field, queries, noise).colour
+
+    def held_out(self, observations: Observations) -> Bool[Tensor, "B N"]:
+        """Every n-th view, n being `held_out_every`: with 4, views 3, 7, 11, … counted from 0.
+
+        Of a scene with fewer views its last one, and of one with a single view nothing.
+        """
+        groups, every = observations.groups, self.config.held_out_every
+        if groups is None:
+            raise ValueError("observations without groups were not made by this modality")
+        views = groups.amax(dim=1, keepdim=True) + 1  # padding is group −1
+        chosen = groups % every == views.clamp(max=every) - 1
+        return chosen & (views > 1) & (groups >= 0)
+
+    def baselines(self, train: Dataset[Scene]) -> Mapping[str, Baseline]:
+        """The mean view, and the training scene that fits best from the nearest pose."""
+        return {"mean": mean_view(train), "nearest": nearest_scene(train)}
+
+    def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B V r r 3"]:
+        """Views of one turn around each scene, as square images of `resolution` pixels."""
+        side = resolution or min(self._lens.height, self._lens.width)
+        lens = self._lens.fitted(side)
+        poses = Orbit(**self.state["orbit"]).poses(self.config.orbit_views)
+        colours = [r.colour for r in self._pieces(field, rays(poses, lens).flatten(0, 1))]
+        return torch.cat(colours, dim=1).reshape(len(field), len(poses), side, side, 3)
+
+    def render(
+        self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
+    ) -> list[Artefact]:
+        """An animation of one turn around each scene, and a strip of views from it."""
+        return pictures.write_orbits(self.decode(field, resolution), out, names)
+
+    def figures(
+        self, signals: Sequence[Scene], fields: Sequence[Field], out: Path
+    ) -> list[Artefact]:
+        """Held-out views beside their renderings, the way there, and one turn around each scene."""
+        shown = list(signals[:FIGURE_SCENES])
+        steps = [[self._held_out_views(f, i, s) for i, s in enumerate(shown)] for f in fields]
+        last = steps[-1]
+        rows = [(scene.id, views) for scene, views in zip(shown, last, strict=True)]
+        first = [
+            (scene.id, last[i][0][0], [views[i][0][1].colour for views in steps])
+            for i, scene in enumerate(shown)
+        ]
+        depth_range = (float(self.state["near"]), float(self.state["far"]))
+        orbits = self.decode(fields[-1])[: len(shown)]
+        return [
+            pictures.write_views(rows, depth_range, out / "views.png"),
+            pictures.write_steps(first, out / "steps.png"),
+            pictures.write_side_by_side(orbits, out / "orbits.gif"),
+        ]
+
+    def describe(self, signals: Dataset[Scene]) -> Mapping[str, str]:
+        """Views, lens and cameras of the data."""
+        return describe(signals, self.config) if len(signals) else {}
+
+    @property
+    def _lens(self) -> Lens:
+        return Lens(**self.state["lens"])
+
+    @property
+    def _size(self) -> tuple[int, int] | None:
+        """Height and width of all views, None as long as the data says."""
+        if self._state is not None:
+            return self._lens.height, self._lens.width
+        side = self.config.resolution
+        return None if side is None else (side, side)
+
+    @cached_property
+    def _reader(self) -> SrnReader:
+        assert self.source.path is not None
+        files = Files(self.source.path)
+        return SrnReader(files, self._size, self.config.max_views, self.source.skip_bad)
+
+    def _embedded(self, split: Split) -> Dataset[Scene]:
+        scenes = embedded(split, self.source)
+        kept = [self._fitted(scene) for scene in scenes]
+        return attrs.evolve(scenes, load=kept.__getitem__)
+
+    def _fitted(self, scene: Scene) -> Scene:
+        """An embedded scene with the options applied that a reader applies to files."""
+        few = scene.thinned(self.config.max_views)
+        return few if self._size is None else few.resized(*self._size)
+
+    def _render(
+        self, field: Field, queries: Float[Tensor, "*B N 6"], noise: Generator | None = None
+    ) -> Rendering:
+        z = depths(
+            float(self.state["near"]),
+            float(self.state["far"]),
+            self.config.points_per_ray,
+            queries.shape[:-1],
+            noise,
+        )
+        return render_rays(field, queries, z, self.config.white_background)
+
+    @torch.no_grad()
+    def _pieces(self, field: Field, queries: Float[Tensor, "*B N 6"]) -> Iterator[Rendering]:
+        """Renderings of many rays on the CPU, a bounded number of points at a time."""
+        size = max(1, POINTS_AT_ONCE // (self.config.points_per_ray * len(field)))
+        for part in torch.split(queries, size, dim=-2):
+            yield Rendering(*(t.cpu() for t in self._render(field, part)))
+
+    def _held_out_views(
+        self, field: Field, index: int, scene: Scene
+    ) -> list[tuple[Tensor, Rendering]]:
+        """Targets and renderings of the first few views that an evaluation holds out."""
+        every = min(self.config.held_out_every, scene.views)
+        views = list(range(every - 1, scene.views, every))[:FIGURE_VIEWS]
+        beams = rays(scene.poses[views], scene.lens).flatten(0, 1)
+        targets = scene.images[views].float() / 255
+        size = targets.shape[:3]
+        parts = zip(*self._pieces(field, beams), strict=True)
+        colour, depth, weights = (torch.cat(part, dim=1)[index] for part in parts)
+        whole = colour.reshape(*size, 3), depth.reshape(*size), weights.reshape(*size, -1)
+        return [(targets[i], Rendering(*(t[i] for t in whole))) for i in range(len(views))]

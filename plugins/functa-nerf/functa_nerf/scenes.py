@@ -1,0 +1,74 @@
+"""One scene: posed views of the same thing."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from functa_core import UserError
+from functa_nerf.cameras import Lens
+
+
+@attrs.frozen(eq=False)
+class Scene:
+    """A signal of this modality.
+
+    Attributes:
+        id: its path in the data, or its name in the embedded set.
+        images: V views, over white where they were transparent.
+        poses: camera-to-world of each view, OpenGL convention (see `functa_nerf.cameras`).
+        lens: what all views were taken with.
+    """
+
+    id: str
+    images: UInt8[Tensor, "V H W 3"]
+    poses: Float[Tensor, "V 4 4"]
+    lens: Lens
+
+    @property
+    def views(self) -> int:
+        """The number of views V."""
+        return len(self.images)
+
+    def thinned(self, most: int | None) -> Scene:
+        """The scene with at most so many of its views, evenly spread; None for all."""
+        kept = spread(self.views, most)
+        return attrs.evolve(self, images=self.images[kept], poses=self.poses[kept])
+
+    def resized(self, height: int, width: int) -> Scene:
+        """The scene with its views resampled by area and its lens scaled with them.
+
+        Raises `UserError` if the proportions differ, because pixels would no longer be square.
+        """
+        lens = self.lens
+        if (lens.height, lens.width) == (height, width):
+            return self
+        if lens.height * width != lens.width * height:
+            raise UserError(
+                f"scene '{self.id}': views of {lens.height}x{lens.width} pixels cannot become "
+                f"{height}x{width} without distortion; crop or pad them first."
+            )
+        views = [_area_resized(view, height, width) for view in self.images.numpy()]
+        images = torch.from_numpy(np.stack(views))
+        return attrs.evolve(self, images=images, lens=lens.resized(height, width))
+
+
+def spread(count: int, most: int | None) -> list[int]:
+    """At most `most` of `count` indices, in order, as even as whole numbers allow."""
+    if most is None or most >= count:
+        return list(range(count))
+    return [i * count // most for i in range(most)]
+
+
+def same_cameras(one: Scene, other: Scene) -> bool:
+    """Whether two scenes were seen by exactly the same cameras, so that they share their rays."""
+    return one.lens == other.lens and torch.equal(one.poses, other.poses)
+
+
+def _area_resized(view: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Each new pixel is the mean of the area it covers."""
+    return np.asarray(Image.fromarray(view).resize((width, height), Image.Resampling.BOX))

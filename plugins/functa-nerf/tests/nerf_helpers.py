@@ -1,0 +1,79 @@
+"""Things the tests of this plugin share: fields without networks, and scenes in SRN layout."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from functa_nerf.cameras import Lens, look_at
+
+UP = torch.tensor([0.0, 0.0, 1.0])
+OPAQUE, EMPTY = 20.0, -20.0
+
+
+class Balls:
+    """B scenes of one coloured ball each; grey elsewhere, where there is no density."""
+
+    def __init__(self, centres, radius=0.15, colour=(0.9, 0.2, 0.1)):
+        self.centres = torch.tensor(centres).reshape(-1, 1, 3)
+        self.radius, self.colour = radius, torch.tensor(colour)
+        self.asked = []
+
+    def __len__(self):
+        return len(self.centres)
+
+    def __call__(self, coords):
+        self.asked.append(tuple(coords.shape))
+        inside = (coords - self.centres).norm(dim=-1) < self.radius
+        features = torch.empty(*inside.shape, 4)
+        features[..., :3] = torch.where(inside[..., None], self.colour, 0.5)
+        features[..., 3] = torch.where(inside, OPAQUE, EMPTY)
+        return features
+
+
+class Waves:
+    """B smooth scenes, for comparing two ways of computing the same."""
+
+    def __init__(self, count=2):
+        self.phases = torch.arange(count).reshape(-1, 1, 1).float()
+
+    def __len__(self):
+        return len(self.phases)
+
+    def __call__(self, coords):
+        mix = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 2.0, 1.0], [2.0, 1.0, -1.0, 3.0]])
+        return (3 * (coords @ mix) + self.phases).sin()
+
+
+def cameras(count, seed=0, radius=1.3):
+    """Camera-to-world poses (count, 4, 4), OpenGL, around the origin."""
+    rng = np.random.default_rng(seed)
+    places = rng.normal(size=(count, 3))
+    places[:, 2] = np.abs(places[:, 2]) * 0.5
+    places *= radius / np.linalg.norm(places, axis=1, keepdims=True)
+    return look_at(torch.tensor(places, dtype=torch.float32), torch.zeros(3), UP)
+
+
+def write_scene(folder: Path, views=4, side=8, seed=0, one_line=True, colour=None, told=None):
+    """A scene in SRN layout, with random pictures or of one colour."""
+    rng = np.random.default_rng(seed)
+    told = told or (side, side)
+    for part in ("pose", "rgb"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    height, width = told
+    (folder / "intrinsics.txt").write_text(
+        f"{1.025 * width} {width / 2} {height / 2} 0.\n0. 0. 0.\n1.\n{height} {width}\n"
+    )
+    for i, pose in enumerate(cameras(views, seed).numpy()):
+        srn = pose @ np.diag([1, -1, -1, 1])
+        rows = [" ".join(f"{v:.8f}" for v in row) for row in srn]
+        (folder / "pose" / f"{i:06d}.txt").write_text((" " if one_line else "\n").join(rows) + "\n")
+        pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        if colour is not None:
+            pixels[:] = colour
+        Image.fromarray(pixels).save(folder / "rgb" / f"{i:06d}.png")
+    return folder
+
+
+LENS = Lens(focal=32.8125, cx=16.0, cy=16.0, height=32, width=32)
