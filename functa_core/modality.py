@@ -220,6 +220,14 @@ class Modality(ABC, Generic[S]):
         """Figures beside PSNR, which the core always computes. Default: none."""
         return ()
 
+    def fitted(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
+        """Observations that a fit after training uses; figures are of all of them all the same.
+
+        Default: None, all. A modality with far more observations than a latent has numbers can
+        leave most of them out here and lose little but time.
+        """
+        return None
+
     def held_out(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
         """Observations that the evaluation of test signals hides from the fit and scores.
 
@@ -279,16 +287,6 @@ class Modality(ABC, Generic[S]):
     def describe(self, signals: Dataset[S]) -> Mapping[str, str]:
         """Lines for `functa inspect` beside those the core prints. Default: none."""
         return {}
-
-
-def is_identity(modality: Modality[Any]) -> bool:
-    """Whether the forward operator is the identity: it is not overridden."""
-    return type(modality).forward is Modality.forward
-
-
-def is_squared_error(modality: Modality[Any]) -> bool:
-    """Whether the loss is the squared error: it is not overridden."""
-    return type(modality).loss is Modality.loss
 
 
 def seeded(seed: int, device: torch.device | str = "cpu") -> Generator:

@@ -58,6 +58,21 @@ class Observations:
             groups=None if self.groups is None else self.groups[:, start:stop],
         )
 
+    def compact(self) -> Observations:
+        """The same observations without those that have weight 0 in every signal of the batch.
+
+        They are never read, so a fit without them is the same fit.
+        """
+        used = (self.weights > 0).any(dim=0)
+        if bool(used.all()):
+            return self
+        return Observations(
+            queries=self.queries[..., used, :],
+            values=self.values[:, used],
+            weights=self.weights[:, used],
+            groups=None if self.groups is None else self.groups[:, used],
+        )
+
     def masked(self, keep: Tensor) -> Observations:
         """The same observations with weight 0 wherever `keep` (B, N) is False."""
         return attrs.evolve(self, weights=torch.where(keep, self.weights, 0.0))

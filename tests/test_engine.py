@@ -13,7 +13,6 @@ from functa_core.meta.inner import MetaSGD
 from functa_core.meta.learner import MetaConfig, build_learner
 from functa_core.meta.outer import outer_loss, psnr_db, update
 from functa_core.meta.problem import Problem, predict_all
-from functa_core.modality import is_identity
 from functa_core.networks.base import NetworkField
 from functa_core.networks.siren import LatentModulatedSiren, SirenConfig
 
@@ -45,6 +44,25 @@ class OtherLoss(Plain):
         return (predicted - values).abs().pow(1.5).mean(dim=-1)
 
 
+class OwnCoordinates(Plain):
+    """Shared queries, from which the operator makes coordinates of each signal's own."""
+
+    def forward(self, field, queries, generator=None):
+        if queries.ndim == 2:
+            queries = queries.expand(len(field), -1, -1)
+        return field(queries)
+
+
+class Averages(Plain):
+    """A value is an integral of the field, as along a ray: three points for each query."""
+
+    def forward(self, field, queries, generator=None):
+        steps = torch.tensor([-0.01, 0.0, 0.02], dtype=queries.dtype)[:, None]
+        coords = (queries[..., None, :] + steps).flatten(-3, -2)
+        features = field(coords).unflatten(-2, (-1, 3))
+        return (features * features.sigmoid()).mean(dim=-2)
+
+
 class OtherBoth(OtherLoss, OtherOperator):
     pass
 
@@ -56,7 +74,7 @@ class Noisy(Plain):
         return field(queries)
 
 
-MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth]
+MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth, OwnCoordinates, Averages]
 SMALL = SirenConfig(latent_dim=5, width=8, depth=3, w0=6.0)
 
 
@@ -114,13 +132,19 @@ def test_the_shared_step_is_taken_exactly_when_it_may_be(monkeypatch):
     import functa_core.meta.problem as module
 
     real = module.shared_gradient
-    monkeypatch.setattr(module, "shared_gradient", lambda *a, **k: taken.append(1) or real(*a, **k))
+
+    def noting(*arguments):
+        gradient = real(*arguments)
+        taken.append(1)
+        return gradient
+
+    monkeypatch.setattr(module, "shared_gradient", noting)
     for modality in MODALITIES:
         for shared in (True, False):
             taken.clear()
             learner, problem = make(modality, shared)
             learner.solver.fit(problem, 2)
-            assert len(taken) == (1 if shared and is_identity(problem.modality) else 0)
+            assert len(taken) == (1 if shared and modality is not OwnCoordinates else 0)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -181,6 +205,16 @@ def test_weights_are_relative_and_zero_means_absent(weight, keep):
     scaled = attrs.evolve(plain, weights=plain.weights * weight).masked(mask)
     latent = learner.solver.fit(attrs.evolve(problem, observations=scaled), 2)[-1]
     torch.testing.assert_close(latent, reference)
+
+
+def test_leaving_out_what_nobody_reads_changes_nothing():
+    for shared in (True, False):
+        learner, problem = make(shared=shared)
+        compact = problem.observations.compact()
+        assert compact.count == 8
+        assert not compact.values.isnan().any()
+        latent = learner.solver.fit(attrs.evolve(problem, observations=compact), 2)[-1]
+        torch.testing.assert_close(latent, learner.solver.fit(problem, 2)[-1])
 
 
 def test_nothing_observed_leaves_the_latent_where_it_starts():

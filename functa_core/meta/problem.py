@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import attrs
@@ -10,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from functa_core.meta.shared import shared_gradient
-from functa_core.modality import Modality, is_identity, seeded
+from functa_core.meta.shared import NotShared, shared_gradient
+from functa_core.modality import Field, Modality, seeded
 from functa_core.networks.base import ModulatedNetwork, Network, NetworkField
 from functa_core.observations import Observations, at_least_tiny, weighted_sum
 
@@ -47,12 +49,7 @@ class Problem:
         self, latent: Float[Tensor, "B *latent"], observations: Observations | None = None
     ) -> Float[Tensor, "B N C"]:
         """The values that the latents predict at the queries of (part of) the observations."""
-        observations = observations or self.observations
-        noise = None
-        if self.noise_seed is not None:
-            noise = seeded(self.noise_seed, observations.queries.device)
-        field = NetworkField(self.network, latent)
-        return self.modality.forward(field, observations.queries, noise)
+        return self._measure(NetworkField(self.network, latent), observations or self.observations)
 
     def loss(
         self, latent: Float[Tensor, "B *latent"], predicted: Float[Tensor, "B N C"]
@@ -80,15 +77,12 @@ class Problem:
         return total
 
     def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"]:
-        """Gradient at the start, by the shared path where what is declared allows it."""
-        network = self.network
-        if (
-            isinstance(network, ModulatedNetwork)
-            and self.observations.shared
-            and is_identity(self.modality)
-        ):
+        """Gradient at the start: one for all signals where they share what they are measured at."""
+        if isinstance(self.network, ModulatedNetwork) and self.observations.shared:
             parts = [self.observations] if differentiable else self.parts()
-            return shared_gradient(network, self.start(), parts, self._data_loss, differentiable)
+            losses = (partial(self._loss_of_field, part=part) for part in parts)
+            with suppress(NotShared):
+                return shared_gradient(self.network, self.start(), losses, differentiable)
         return self.gradient(self.start().requires_grad_(), differentiable)
 
     def parts(self) -> Iterator[Observations]:
@@ -97,6 +91,16 @@ class Problem:
         size = self.chunk or count
         for start in range(0, count, size):
             yield self.observations.slice(start, start + size)
+
+    def _measure(self, field: Field, part: Observations) -> Tensor:
+        """What the forward operator makes of a field at a part's queries."""
+        noise = None
+        if self.noise_seed is not None:
+            noise = seeded(self.noise_seed, part.queries.device)
+        return self.modality.forward(field, part.queries, noise)
+
+    def _loss_of_field(self, field: Field, part: Observations) -> Tensor:
+        return self._data_loss(self._measure(field, part), part)
 
     def _data_loss(self, predicted: Tensor, part: Observations) -> Tensor:
         """What (part of) the observations add to each signal's mean loss (B,)."""

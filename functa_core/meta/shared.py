@@ -1,76 +1,120 @@
 """The first inner step, shared by all signals of a batch.
 
-Every fit begins at latent 0, so there every signal has the same modulations, and on shared queries
-the same predictions f (N, C) and the same derivatives of them. One forward pass over N queries and
-C backward passes serve the whole batch; what is left for each signal is a product of its residuals
-with those derivatives. This is exact: the same numbers as a gradient for each signal, for a
-fraction of the work, and differentiable by the weights.
+Every fit begins at latent 0, so there every signal has the same modulations, and at shared
+coordinates the same features f (n, C) and the same derivatives of them. One forward pass over n
+coordinates and C backward passes serve the whole batch; what is left for each signal is a product
+of its residuals with those derivatives. This is exact: the same numbers as a gradient for each
+signal, for a fraction of the work, and differentiable by the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import attrs
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from functa_core.modality import Field
 from functa_core.networks.base import ModulatedNetwork
-from functa_core.observations import Observations
 
-LossOf = Callable[[Tensor, Observations], Tensor]
+LossOf = Callable[[Field], Tensor]
+
+
+class NotShared(Exception):
+    """The forward operator asked the field at coordinates of each signal's own."""
 
 
 def shared_gradient(
     network: ModulatedNetwork,
     start: Float[Tensor, "B *latent"],
-    parts: Iterable[Observations],
-    loss_of: LossOf,
+    losses: Iterable[LossOf],
     differentiable: bool,
 ) -> Float[Tensor, "B *latent"]:
     """Gradient of each signal's loss by its latent, at the latent that all start from.
 
     Args:
-        network: whose features are the predictions.
+        network: whose field is measured.
         start: the same latent in every row.
-        parts: observations at shared queries; the loss is the sum over the parts.
-        loss_of: (predicted (B, N, C), part) → (B,).
+        losses: field of B latents → (B,); the loss is their sum.
         differentiable: keep the graph for the outer loop.
+
+    Raises:
+        NotShared: a loss asked the field at coordinates that are not shared.
     """
     latent = start.requires_grad_()
     modulations = network.modulate(latent)
     cotangent = torch.zeros_like(modulations)
-    for part in parts:
-        features, derivatives = _derivatives(network, modulations[:1], part, differentiable)
-        everywhere = features.expand(len(start), -1, -1)
-        loss = loss_of(everywhere, part).sum()
-        (residual,) = torch.autograd.grad(loss, everywhere, create_graph=differentiable)
-        for channel, derivative in enumerate(derivatives):
-            cotangent = cotangent + residual[..., channel] @ derivative
+    for loss_of in losses:
+        field = _StartField(network, modulations[:1], len(start), differentiable)
+        loss = loss_of(field).sum()
+        residuals = torch.autograd.grad(
+            loss, [asked.everywhere for asked in field.asked], create_graph=differentiable
+        )
+        for asked, residual in zip(field.asked, residuals, strict=True):
+            for channel, derivative in enumerate(asked.derivatives(differentiable)):
+                cotangent = cotangent + residual[..., channel] @ derivative
     (gradient,) = torch.autograd.grad(
         modulations, latent, grad_outputs=cotangent, create_graph=differentiable
     )
     return gradient
 
 
-def _derivatives(
-    network: ModulatedNetwork,
-    modulations: Float[Tensor, "1 M"],
-    part: Observations,
-    differentiable: bool,
-) -> tuple[Float[Tensor, "1 N C"], list[Float[Tensor, "N M"]]]:
-    """Features, and the derivative of each channel at each query by the modulations there."""
-    count, size = part.count, modulations.shape[-1]
-    # A query's features depend on the modulations at that query alone, so the gradient of the sum
-    # over queries, by a copy of the modulations for each query, is each query's own derivative.
-    copies = modulations.unsqueeze(1).expand(1, count, size)
-    if not differentiable:
-        copies = copies.detach().requires_grad_()
-    features = network.evaluate(part.queries, copies)
-    derivatives = [
-        torch.autograd.grad(channel.sum(), copies, create_graph=differentiable, retain_graph=True)[
-            0
-        ][0]
-        for channel in features.unbind(-1)
-    ]
-    return features, derivatives
+@attrs.frozen(eq=False)
+class _Asked:
+    """One evaluation of the shared field.
+
+    Attributes:
+        copies: (1, n, M) the modulations, once for each coordinate.
+        features: (1, n, C) under them.
+        everywhere: (B, n, C) the same for every signal.
+    """
+
+    copies: Tensor
+    features: Tensor
+    everywhere: Tensor
+
+    def derivatives(self, differentiable: bool) -> list[Float[Tensor, "n M"]]:
+        """Derivative of each channel at each coordinate by the modulations there.
+
+        A coordinate's features depend on its own copy of the modulations alone, so the gradient of
+        the sum over coordinates by the copies is each coordinate's own derivative.
+        """
+        return [
+            torch.autograd.grad(
+                channel.sum(), self.copies, create_graph=differentiable, retain_graph=True
+            )[0][0]
+            for channel in self.features.unbind(-1)
+        ]
+
+
+class _StartField:
+    """The field of B signals that all have the same latent; notes where it was asked."""
+
+    def __init__(
+        self,
+        network: ModulatedNetwork,
+        modulations: Float[Tensor, "1 M"],
+        count: int,
+        differentiable: bool,
+    ) -> None:
+        self.network = network
+        self.modulations = modulations
+        self.count = count
+        self.differentiable = differentiable
+        self.asked: list[_Asked] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __call__(self, coords: Float[Tensor, "*B n D"]) -> Float[Tensor, "B n C"]:
+        if coords.ndim != 2:
+            raise NotShared
+        copies = self.modulations.unsqueeze(1).expand(1, len(coords), -1)
+        if not self.differentiable:
+            copies = copies.detach().requires_grad_()
+        features = self.network.evaluate(coords.to(copies.device), copies)
+        everywhere = features.expand(self.count, -1, -1)
+        self.asked.append(_Asked(copies, features, everywhere))
+        return everywhere

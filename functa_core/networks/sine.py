@@ -1,7 +1,7 @@
 """The sine activation with both its derivatives from one pass.
 
-Autograd would take the cosine of the same numbers again in every backward pass of the inner loop, and
-once more in the outer one. Here sine and cosine are taken once and kept.
+Autograd would take the cosine of the same numbers again in every backward pass of the inner loop,
+and once more in the outer one. Here sine and cosine are taken once and kept.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _SineBackward(torch.autograd.Function):
         return g * c
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         g, y, c = ctx.saved_tensors
         (outer,) = gradients

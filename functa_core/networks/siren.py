@@ -7,11 +7,13 @@ import math
 
 import attrs
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from functa_core.modality import Spec
 from functa_core.networks.base import ModulatedNetwork
+from functa_core.networks.sine import sine
 from functa_core.options import option
 
 
@@ -89,11 +91,13 @@ class LatentModulatedSiren(ModulatedNetwork):
         x = coords
         *hidden, last = self.layers
         for layer, block in zip(hidden, modulations.chunk(len(hidden), dim=-1), strict=True):
-            x = layer(x)
+            assert isinstance(layer, nn.Linear)
+            # The frequency goes into the weights, which are few, and not into the B·N units.
+            x = F.linear(x, self.w0 * layer.weight, self.w0 * layer.bias)
             if self.modulate_scale:
                 scale, block = block.chunk(2, dim=-1)
                 x = x + scale * x
-            x = torch.sin(self.w0 * (x + block))
+            x = sine(x + self.w0 * block)
         features: Tensor = last(x)
         return features + self.output_offset
 

@@ -59,7 +59,9 @@ class Encoder:
 
     def fit(self, observations: Observations) -> list[Float[Tensor, "B *latent"]]:
         """Latents after 0, 1, … inner steps, without a graph."""
-        path = self.learner.solver.fit(self.problem(observations), self.inner_steps)
+        used = self.modality.fitted(observations)
+        context = observations if used is None else observations.masked(used)
+        path = self.learner.solver.fit(self.problem(context.compact()), self.inner_steps)
         return [latent.detach() for latent in path]
 
     def predict(

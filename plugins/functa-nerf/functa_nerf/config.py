@@ -15,12 +15,12 @@ class NerfConfig:
 
     resolution: int | None = option(
         None,
-        "pixels a side that square views are resampled to, by area; None: as they are. "
+        "pixels a side that square views are resampled to, by area; null: as they are. "
         "A small network cannot show more than it holds, and evaluation costs as its square",
         low=1,
     )
     max_views: int | None = option(
-        None, "views read of each scene, evenly spread; None: all. Bounds memory and time", low=1
+        None, "views read of each scene, evenly spread; null: all. Bounds memory and time", low=1
     )
     points_per_ray: int = option(
         16, "points P a ray is sampled at; the paper has 32, which costs twice as much", low=2
@@ -37,6 +37,9 @@ class NerfConfig:
     views: int = option(8, "views of a scene drawn for each training step", low=1)
     rays: int = option(
         64, "rays drawn from each of these views; the paper has 1024, which is for a GPU", low=1
+    )
+    fit_rays: int | None = option(
+        256, "rays of each view that a fit after training uses; null: all of them", low=1
     )
     coord_noise: bool = option(
         True, "sample each ray at random depths in training, so that no depth is never seen"

@@ -1,16 +1,13 @@
 """The embedded set: small scenes of furniture, made once and kept in the cache.
 
-All scenes are seen by one rig of cameras, as objects on a turntable or in a capture dome are. That
-makes every ray common to all scenes, which the core's fast paths use; and it makes the
-nearest-scene baseline as strong as it can be, because it always has a view from exactly the pose
-that it is asked for. A set with cameras of its own for each scene is what the SRN reader is for.
+Each scene is seen by cameras of its own, as in the SRN sets: spread evenly around it, and turned by
+an angle that no other scene has.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from functa_nerf.furniture import KINDS, Part, piece
 from functa_nerf.scenes import Scene
 
 SEED = 1
-TRAIN, TEST = 60, 15
+TRAIN, TEST = 48, 12
 VIEWS, SIDE = 16, 32
 SUPERSAMPLING = 3
 """Rays along each side of a pixel; their mean is the pixel."""
@@ -49,7 +46,7 @@ def embedded(split: Split, source: DataSource) -> Dataset[Scene]:
     names = sorted(KINDS)
     every = Dataset(
         ids=ids,
-        load=lambda i: Scene(ids[i], images[i], poses, LENS),
+        load=lambda i: Scene(ids[i], images[i], poses[i], LENS),
         labels=[names.index(kind) for kind in kinds],
         label_names=names,
     )
@@ -61,35 +58,36 @@ def parts_of(index: int) -> list[Part]:
     return piece(_kind(index), (SEED, index))
 
 
-def rig() -> Float[Tensor, "V 4 4"]:
-    """Poses of the cameras: all around, from 10° below the horizon to 60° above it.
+def rig(index: int) -> Float[Tensor, "V 4 4"]:
+    """Poses of a scene's cameras: all around, from 10° below the horizon to 60° above it.
 
     Neighbours in the order are far apart, so that every n-th view is spread over the sphere too.
+    The first camera's place is random; the others keep their distances from it.
     """
+    turn, lift = np.random.default_rng((SEED, 1, index)).random(2)
     order = torch.arange(VIEWS, dtype=torch.float64)
-    azimuth = order * (5 / VIEWS) * 2 * math.pi
+    azimuth = (order * (5 / VIEWS) + turn) * 2 * math.pi
     height = torch.tensor([_radical_inverse(i, 3) for i in range(VIEWS)], dtype=torch.float64)
-    return RIG.at(azimuth, torch.deg2rad(-10 + 70 * height))
+    return RIG.at(azimuth, torch.deg2rad(-10 + 70 * ((height + lift) % 1)))
 
 
 def photograph(
-    pieces: Iterable[list[Part]], poses: Float[Tensor, "V 4 4"], lens: Lens
-) -> Iterator[UInt8[np.ndarray, "V H W 3"]]:
-    """Views of each object on white, diffusely lit, without shadows."""
+    parts: list[Part], poses: Float[Tensor, "V 4 4"], lens: Lens
+) -> UInt8[np.ndarray, "V H W 3"]:
+    """Views of an object on white, diffusely lit, without shadows."""
     s = SUPERSAMPLING
     fine = lens.resized(lens.height * s, lens.width * s)
     beams = rays(poses, fine).reshape(-1, 6).numpy()
     # What misses the unit-diameter sphere misses the object: not worth a cast.
     cast = np.flatnonzero(_distance_to_origin(beams) < 0.5)
     origins, directions = beams[cast, :3].astype(np.float64), beams[cast, 3:].astype(np.float64)
-    for parts in pieces:
-        mesh: Any = trimesh.util.concatenate([part.mesh for part in parts])
-        faces = mesh.ray.intersects_first(origins, directions)
-        pixels = np.ones((len(beams), 3), np.float32)
-        pixels[cast[faces >= 0]] = _face_colours(parts, mesh.face_normals)[faces[faces >= 0]]
-        cells = pixels.reshape(len(poses), lens.height, s, lens.width, s, 3)
-        means = cells.sum(axis=2).sum(axis=3) / s**2
-        yield np.asarray((means * 255).round(), dtype=np.uint8)
+    mesh: Any = trimesh.util.concatenate([part.mesh for part in parts])
+    faces = mesh.ray.intersects_first(origins, directions)
+    pixels = np.ones((len(beams), 3), np.float32)
+    pixels[cast[faces >= 0]] = _face_colours(parts, mesh.face_normals)[faces[faces >= 0]]
+    cells = pixels.reshape(len(poses), lens.height, s, lens.width, s, 3)
+    means = cells.sum(axis=2).sum(axis=3) / s**2
+    return np.asarray((means * 255).round(), dtype=np.uint8)
 
 
 def _fingerprint() -> str:
@@ -100,9 +98,8 @@ def _fingerprint() -> str:
 
 def _make(folder: Path) -> None:
     """Render all scenes into a cache folder."""
-    poses = rig()
-    pieces = map(parts_of, range(TRAIN + TEST))
-    images = np.stack(list(photograph(pieces, poses, LENS)))
+    poses = torch.stack([rig(i) for i in range(TRAIN + TEST)])
+    images = np.stack([photograph(parts_of(i), seen, LENS) for i, seen in enumerate(poses)])
     np.savez(folder / "scenes.npz", images=images, poses=poses.numpy())
 
 

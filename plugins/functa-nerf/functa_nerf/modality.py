@@ -26,6 +26,7 @@ from functa_core import (
     Split,
     State,
     UserError,
+    random_subset,
 )
 from functa_nerf import pictures
 from functa_nerf.baselines import mean_view, nearest_scene
@@ -138,6 +139,16 @@ class Nerf(Modality[Scene]):
         """
         noise = generator if self.config.coord_noise else None
         return self._render(field, queries, noise).colour
+
+    def fitted(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
+        """`fit_rays` random rays of each view, the same ones in every view and every scene."""
+        count = self._lens.height * self._lens.width
+        if self.config.fit_rays is None or self.config.fit_rays >= count:
+            return None
+        chosen = random_subset(count, self.config.fit_rays, Generator().manual_seed(0))
+        in_view = torch.zeros(count, dtype=torch.bool).index_fill_(0, chosen, True)
+        every_view = in_view.repeat(observations.count // count).to(observations.weights.device)
+        return every_view.expand_as(observations.weights)
 
     def held_out(self, observations: Observations) -> Bool[Tensor, "B N"]:
         """Every n-th view, n being `held_out_every`: with 4, views 3, 7, 11, … counted from 0.

@@ -7,7 +7,7 @@ from nerf_helpers import Balls, Waves, write_scene
 from PIL import Image
 
 from functa_core import DataSource, Observations, UserError
-from functa_core.modality import is_identity, is_squared_error, seeded
+from functa_core.modality import seeded
 from functa_nerf.cameras import rays
 from functa_nerf.config import NerfConfig
 from functa_nerf.modality import Nerf
@@ -39,13 +39,15 @@ def test_the_domain_holds_every_point_of_every_ray(mixed):
             assert (beams[..., :3] + z * beams[..., 3:]).abs().max() <= bound
 
 
-def test_it_is_neither_identity_nor_another_loss(nerf):
-    assert not is_identity(nerf)
-    assert is_squared_error(nerf)
+@pytest.fixture
+def one_rig(nerf):
+    """Three scenes seen by the same cameras."""
+    first, *others = nerf.dataset("train")[:3]
+    return [first, *(attrs.evolve(scene, poses=first.poses) for scene in others)]
 
 
-def test_whole_observations_of_one_rig_are_shared(nerf):
-    scenes = list(nerf.dataset("train")[:3])
+def test_whole_observations_of_one_rig_are_shared(nerf, one_rig):
+    scenes = one_rig
     seen = nerf.observations(scenes)
     assert seen.shared
     assert seen.queries.shape == (16 * 32 * 32, 6)
@@ -56,8 +58,24 @@ def test_whole_observations_of_one_rig_are_shared(nerf):
     assert torch.equal(seen.queries[1024 : 2 * 1024], own)
 
 
-def test_training_draws_views_and_rays_without_repeats(nerf):
-    scenes = list(nerf.dataset("train")[:2])
+def test_a_fit_uses_the_same_rays_of_every_view(mixed):
+    scenes = list(mixed.dataset("train"))
+    seen = mixed.observations(scenes)
+    assert mixed.fitted(seen) is None  # views of 8x8 have fewer rays than a fit would use
+    few = Nerf(attrs.evolve(mixed.config, fit_rays=5), mixed.source, mixed.state)
+    used = few.fitted(seen)
+    assert used.shape == seen.weights.shape
+    for scene in range(3):
+        for view in range(6):
+            assert int(used[scene, view * 64 : (view + 1) * 64].sum()) == 5
+    assert torch.equal(used[0], used[2])
+    assert torch.equal(used[0, :64], used[0, 64:128])
+    alone = few.fitted(few.observations(scenes[1:2]))
+    assert torch.equal(alone[0], used[1, : 4 * 64])
+
+
+def test_training_draws_views_and_rays_without_repeats(nerf, one_rig):
+    scenes = one_rig[:2]
     drawn = nerf.observations(scenes, seeded(5))
     assert drawn.shared
     assert drawn.count == nerf.config.views * nerf.config.rays
@@ -131,7 +149,7 @@ def test_forward_without_a_generator_is_deterministic_and_chunks_do_not_matter(n
 
 
 def test_forward_with_a_generator_samples_at_random_if_asked(nerf):
-    queries = nerf.observations([nerf.dataset("test")[0]]).queries[5000:5100]
+    queries = nerf.observations([nerf.dataset("test")[0]]).queries[0, 5000:5100]
     before = torch.random.get_rng_state()
     one, two = (nerf.forward(Waves(), queries, seeded(1)) for _ in range(2))
     assert torch.equal(one, two)
