@@ -44,8 +44,8 @@ class Images(Modality[np.ndarray]):
     api_version = 1
     Config = ImagesConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "model": {"latent_dim": 128, "width": 128, "depth": 6, "w0": 30.0},
-        "meta": {"batch_size": 32, "lr": 3e-4},
+        "model": {"latent_dim": 128, "width": 96, "depth": 5, "w0": 20.0},
+        "meta": {"steps": 550, "batch_size": 24, "lr": 5e-4},
     }
 
     config: ImagesConfig

@@ -27,7 +27,7 @@ class ImagesConfig:
         choices=(False, True),
     )
     points: int | None = option(
-        1024,
+        256,
         "pixels of each training step, drawn at random and the same for the whole batch, so that "
         "a step costs the same at any size. null: all of them",
         low=1,

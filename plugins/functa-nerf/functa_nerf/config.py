@@ -23,7 +23,7 @@ class NerfConfig:
         None, "views read of each scene, evenly spread; null: all. Bounds memory and time", low=1
     )
     points_per_ray: int = option(
-        16, "points P a ray is sampled at; the paper has 32, which costs twice as much", low=2
+        12, "points P a ray is sampled at; the paper has 32, which costs in proportion", low=2
     )
     near: float = option(
         0.8,
@@ -36,7 +36,7 @@ class NerfConfig:
     )
     views: int = option(8, "views of a scene drawn for each training step", low=1)
     rays: int = option(
-        64, "rays drawn from each of these views; the paper has 1024, which is for a GPU", low=1
+        24, "rays drawn from each of these views; the paper has 1024, which is for a GPU", low=1
     )
     fit_rays: int | None = option(
         256, "rays of each view that a fit after training uses; null: all of them", low=1

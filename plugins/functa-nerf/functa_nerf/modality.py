@@ -56,9 +56,9 @@ class Nerf(Modality[Scene]):
     api_version = API_VERSION
     Config = NerfConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "model": {"latent_dim": 64, "width": 64, "depth": 5, "w0": 15.0},
+        "model": {"latent_dim": 64, "width": 64, "depth": 4, "w0": 15.0},
         # An observation is `points_per_ray` points, so fewer of them fit into memory at once.
-        "meta": {"batch_size": 8, "lr": 5e-4, "encode_batch": 8, "chunk": 1024},
+        "meta": {"steps": 280, "batch_size": 8, "lr": 8e-4, "encode_batch": 8, "chunk": 1024},
     }
     config: NerfConfig
 
