@@ -29,6 +29,26 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.close(folder)
 
 
+def write_new(path: Path, content: str) -> None:
+    """Write a file that must not be there yet, whole or not at all.
+
+    Raises:
+        FileExistsError: it is there; of two processes at once only one succeeds.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_atomic(draft, content)
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what a killed process left half-written below a folder."""
+    for draft in folder.rglob(".*.part"):
+        draft.unlink(missing_ok=True)
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -25,7 +25,7 @@ class Functaset:
 
     Attributes:
         latents: (n, *latent_shape) float32.
-        psnr_db: (n) of each fit over the observations it was fitted to, in dB.
+        psnr_db: (n) of each fit over all the signal's observations, in dB; NaN if it has none.
         labels: (n) index into the state's label names (-1: unknown), or None.
         ids: n, an index or a path each.
         modality: its name.

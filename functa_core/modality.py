@@ -257,7 +257,7 @@ class Modality(ABC, Generic[S]):
         else:
             shape = (side,) * domain.dim
             coords = grid(shape, domain.low, domain.high)
-        return field(coords).reshape(len(field), *shape, -1)
+        return field(coords).reshape(len(field), *shape, -1).cpu()
 
     @abstractmethod
     def render(

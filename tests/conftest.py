@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is claimed bit for bit is claimed for CPUs
+
 PLUGINS = Path(__file__).parent / "plugins"
 sys.path.insert(0, str(PLUGINS))
 
@@ -28,6 +30,7 @@ def functa(capfd):
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
         out, err = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
         return ended.value.code, out, err
 
     return call

@@ -52,6 +52,8 @@ CLIPS = ["--modality", "clips"]
         ([*CLIPS, "--set", "tasks.generate.steps=3"], "no task 'generate'"),
         ([*CLIPS, "--set", "meta.steps"], "--set takes section.key=value"),
         ([*CLIPS, "--set", "meta.steps=["], "not valid YAML"),
+        ([*CLIPS, "--set", "meta.steps=5", "--set", "meta.steps.x=3"], "'steps' was given a value"),
+        ([*CLIPS, "--set", "meta.rates_init=[0.1,0.005]"], "rates_init must go from low to high"),
         ([*CLIPS, "--seed", "x"], "--seed"),
         ([*CLIPS, "--set", "seed=-3"], "seed must be"),
         ([*CLIPS, "--device", "cuda:99"], "no device 'cuda:99'"),
@@ -76,6 +78,8 @@ def test_training_commands(command, arguments, message, refused):
         ("meta: 3", "section 'meta' must be a mapping"),
         ("meta: {stepz: 3}", "Did you mean 'meta.steps'?"),
         ("modality: {name: nerf}", "for modality 'nerf'"),
+        ("tasks: 3", "section 'tasks' must be a mapping"),
+        ("on: 1", "no option 'True'"),
         ("model: {map_hidden: 3}", "model.map_hidden must be a list"),
         ("model: {map_hidden: [0]}", "model.map_hidden must be at least 1"),
     ],
@@ -122,6 +126,21 @@ def test_a_directory_without_a_trained_run(refused, tmp_path, clips_run):
         assert "functa train --out half --resume" in message
 
 
+def test_a_run_that_another_process_started_first(functa, tmp_path, monkeypatch):
+    from functa_core.runs import starting
+
+    def late(directory):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "config.yaml").write_text("theirs")
+
+    monkeypatch.setattr(starting, "check_fresh", late)
+    code, _, err = functa("train", *CLIPS, "--out", tmp_path / "run")
+    assert code == 2
+    assert "holds a run already" in err
+    assert (tmp_path / "run" / "config.yaml").read_text() == "theirs"
+    assert len(list((tmp_path / "run").iterdir())) == 1
+
+
 def test_weights_of_another_shape(refused, tmp_path, clips_run):
     shutil.copytree(clips_run, tmp_path / "run")
     text = (tmp_path / "run" / "config.yaml").read_text()
@@ -162,6 +181,16 @@ def test_encoding(refused, tmp_path, clips_run):
     missing = ["--data", "nowhere", "--out", "x.safetensors"]
     assert "nowhere" in refused(*encode, *missing)
     assert "--out" in refused(*encode)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is a file" in refused(*encode, "--out", "notes.txt/x.safetensors")
+
+
+def test_decoding_into_the_wrong_place(refused, tmp_path, clips_run):
+    latents = clips_run / "functaset" / "test.safetensors"
+    decode = ["decode", "--run", clips_run, "--latents", latents, "--out"]
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is a file" in refused(*decode, "notes.txt/d")
+    assert "is a run" in refused(*decode, clips_run)
 
 
 def test_looking(refused):

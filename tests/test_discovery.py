@@ -40,6 +40,18 @@ BROKEN = {
     ),
     "announces nothing": ("", "failed", "announces nothing"),
     "not a modality": (ANNOUNCE.format(class_="Broken = 3"), "failed", "not a Modality"),
+    "exits in its hook": (
+        "from functa_core import hookimpl\n@hookimpl\ndef functa_modalities(): raise SystemExit(3)",
+        "failed",
+        "SystemExit",
+    ),
+    "not whole": (
+        ANNOUNCE.format(
+            class_="from functa_core import Modality\nclass Broken(Modality): name = 'broken'"
+        ),
+        "failed",
+        "lacks dataset, observations, render, spec",
+    ),
     "wrong version": (
         ANNOUNCE.format(class_=MODALITY.format(version=99)),
         "incompatible",
@@ -78,10 +90,9 @@ def listing(tmp_path_factory):
     """`plugins list --json` with all broken plugins installed at once, each under its own name."""
     folder = tmp_path_factory.mktemp("site")
     for i, (text, _, _) in enumerate(BROKEN.values()):
-        name = "broken" if "Broken(Clips)" in text else f"broken{i}"
-        if name == "broken":
-            name = f"b{i}"
-            text = text.replace('name = "broken"', f'name = "{name}"')
+        name = f"b{i}"
+        for quote in "\"'":
+            text = text.replace(f"name = {quote}broken{quote}", f"name = {quote}{name}{quote}")
         install(folder, name, f"broken{i}", text)
     install(folder, "twin", "twin_a", "")
     install(folder, "twin", "twin_b", "")
@@ -119,7 +130,7 @@ def test_a_good_plugin_works_beside_the_broken(listing, tmp_path):
 
 def test_asking_for_a_broken_one_shows_its_failure(listing):
     folder, _ = listing
-    done = functa(folder, "config", "--modality", "broken0")
+    done = functa(folder, "config", "--modality", "b0")
     assert done.returncode == 2
     assert "plugin functa-broken0 0.1 failed at import: ModuleNotFoundError" in done.stderr
     assert "pip uninstall functa-broken0" in done.stderr

@@ -63,6 +63,16 @@ class Averages(Plain):
         return (features * features.sigmoid()).mean(dim=-2)
 
 
+class Looks(Averages):
+    """Looks at the field twice more, without gradients and in vain."""
+
+    def forward(self, field, queries, generator=None):
+        with torch.no_grad():
+            level = field(queries).mean(dim=-1, keepdim=True)
+        field(queries * 0.5)
+        return super().forward(field, queries, generator) * (1 + level)
+
+
 class OtherBoth(OtherLoss, OtherOperator):
     pass
 
@@ -74,7 +84,7 @@ class Noisy(Plain):
         return field(queries)
 
 
-MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth, OwnCoordinates, Averages]
+MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth, OwnCoordinates, Averages, Looks]
 SMALL = SirenConfig(latent_dim=5, width=8, depth=3, w0=6.0)
 
 
@@ -220,8 +230,11 @@ def test_leaving_out_what_nobody_reads_changes_nothing():
 def test_nothing_observed_leaves_the_latent_where_it_starts():
     learner, problem = make()
     empty = problem.observations.masked(torch.zeros(3, 11, dtype=torch.bool))
-    latent = learner.solver.fit(attrs.evolve(problem, observations=empty), 3)[-1]
-    assert torch.equal(latent, torch.zeros(3, 5, dtype=torch.float64))
+    for observations in (empty, empty.compact()):
+        for chunk in (None, 4):
+            hopeless = attrs.evolve(problem, observations=observations, chunk=chunk)
+            latent = learner.solver.fit(hopeless, 3)[-1]
+            assert torch.equal(latent, torch.zeros(3, 5, dtype=torch.float64))
 
 
 def test_noise_is_the_same_at_every_step_of_an_update_and_absent_otherwise():
@@ -278,6 +291,8 @@ def test_psnr_is_of_each_signals_own_weighted_error():
     expected = 10 * math.log10(2.0**2 / error)
     assert float(psnr_db(predicted, observations, peak=2.0)) == pytest.approx(expected, abs=1e-4)
     assert float(psnr_db(values, observations, peak=2.0)) == 100.0
+    nothing = observations.masked(torch.zeros(1, 3, dtype=torch.bool))
+    assert math.isnan(float(psnr_db(predicted, nothing, peak=2.0)))
 
 
 def test_prediction_in_chunks_is_prediction():
@@ -293,9 +308,9 @@ def test_prediction_in_chunks_is_prediction():
 def test_siren_starts_as_the_paper_says():
     config = SirenConfig(latent_dim=16, width=256, depth=4, w0=30.0)
     network = LatentModulatedSiren(Plain.spec, config, torch.Generator().manual_seed(0))
-    first, second, _, last = network.layers
-    for layer, bound in ((first, 1 / 2), (second, math.sqrt(6 / 256) / 30), (last, None)):
-        bound = bound or math.sqrt(6 / 256) / 30
+    for i, layer in enumerate(network.layers):
+        assert isinstance(layer, torch.nn.Linear)
+        bound = math.sqrt(6 / 256) / 30 if i else 1 / 2
         assert layer.weight.abs().max() <= bound
         assert float(layer.weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=0.1)
         assert not layer.bias.any()

@@ -131,6 +131,55 @@ def test_resume_of_a_finished_run_does_nothing(clips_run, functa):
     assert {p: p.stat().st_mtime_ns for p in clips_run.rglob("*")} == before
 
 
+def test_a_finished_run_needs_neither_its_data_nor_its_device(functa, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", *rng.uniform(-1, 1, (4, 20)))
+    run = ["run", "--modality", "clips", "--data", tmp_path / "d.npz", "--out", tmp_path / "run"]
+    run += ["--set", "meta.steps=2"]
+    assert functa(*run)[0] == 0
+    (tmp_path / "d.npz").unlink()
+    assert functa(*run, "--resume", "--device", "cuda:7")[0] == 0
+    assert functa("train", *run[1:], "--resume")[0] == 0
+    (tmp_path / "run" / "report.html").unlink()
+    code, _, err = functa(*run, "--resume")
+    assert code == 2
+    assert "d.npz" in err
+
+
+def test_resume_starts_afresh_where_there_is_nothing(functa, tmp_path, clips_run):
+    expected = (clips_run / "weights.safetensors").read_bytes()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".config.yaml.1.part").write_text("seed")
+    half = tmp_path / "half"
+    half.mkdir()
+    shutil.copy(clips_run / "config.yaml", half)  # a crash before modality.json
+    for name in ("absent", "empty", "half"):
+        code, _, err = functa("train", "--modality", "clips", "--out", tmp_path / name, "--resume")
+        assert code == 0, err
+        assert (tmp_path / name / "weights.safetensors").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["report.html"],
+        ["report.html", "metrics.json"],
+        ["report.html", "metrics.json", "functaset/test.safetensors"],
+        ["report.html", "metrics.json", "functaset/test.safetensors", "weights.safetensors"],
+    ],
+    ids=lambda lost: lost[-1],
+)
+def test_a_run_goes_on_from_whatever_is_there(lost, functa, tmp_path, clips_run):
+    run = shutil.copytree(clips_run, tmp_path / "run")
+    for name in lost:
+        (run / name).unlink()
+    code, _, err = functa("run", "--modality", "clips", "--out", run, "--resume")
+    assert code == 0, err
+    assert (run / "report.html").is_file()
+    for name in ("weights.safetensors", "functaset/test.safetensors", "metrics.json"):
+        assert (run / name).read_bytes() == (clips_run / name).read_bytes(), name
+
+
 def test_evaluate_and_report_are_commands_of_their_own(clips_run, functa, tmp_path):
     run = shutil.copytree(clips_run, tmp_path / "copy")
     before = json.loads((run / "metrics.json").read_text())

@@ -79,7 +79,8 @@ def _measured(seen: list[Observations]) -> list[tuple[str, str]]:
     counts = {part.count for part in seen}
     first = seen[0]
     observed = torch.cat([part.values[part.weights > 0].flatten() for part in seen])
-    shared = "shared by all" if first.shared else "each signal's own"
+    same = all(part.shared and torch.equal(part.queries, first.queries) for part in seen)
+    shared = "shared by all" if same else "each signal's own"
     return [
         ("queries", f"{_range(counts)} a signal, {first.queries.shape[-1]} numbers each, {shared}"),
         (

@@ -41,7 +41,7 @@ def encode(run: Path, data: str | None, split: str, out: Path, device: str, skip
         warn(note)
     made = opened.encode_dataset(signals, split)
     made.save(out)
-    click.echo(f"{len(made)} latents, PSNR {float(made.psnr_db.mean()):.2f} dB: {out}")
+    click.echo(f"{len(made)} latents, PSNR {float(made.psnr_db.nanmean()):.2f} dB: {out}")
 
 
 @click.command()
@@ -59,12 +59,14 @@ def decode(run: Path, latents: Path, out: Path, resolution: int | None, device: 
     from functa_core.functaset import Functaset
     from functa_core.runs.api import load_run
     from functa_core.runs.console import ticking
+    from functa_core.runs.directory import RunDirectory, check_folder
 
     opened = load_run(run, device)
     functaset = Functaset.load(latents)
     functaset.check_weights(opened.weights_sha256, latents)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; a folder is needed.")
+    check_folder(out)
+    if RunDirectory(out).holds_run:
+        raise UserError(f"--out {out} is a run; choose a folder for the signals.")
     out.mkdir(parents=True, exist_ok=True)
     names = [f"{i:06d}" for i in range(len(functaset))]
     size = opened.encoder.batch
@@ -108,7 +110,7 @@ def _about(functaset: Functaset) -> dict[str, object]:
         "split": functaset.split,
         "latent_shape": list(functaset.latents.shape[1:]),
         "latent_statistics": latent_statistics(functaset.latents),
-        "psnr_db": float(functaset.psnr_db.mean()),
+        "psnr_db": float(functaset.psnr_db.nanmean()),
         "labels": None if labels is None else len(set(labels.tolist())),
         "label_names": list(functaset.state.get("label_names", [])),
         "inner_steps": functaset.inner_steps,
@@ -133,5 +135,8 @@ def _check_output_file(out: Path) -> None:
         raise UserError(
             f"--out {out} is a folder; a file is needed, such as {out}/all.safetensors."
         )
+    from functa_core.runs.directory import check_folder
+
+    check_folder(out.parent)
     if out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, got '{out.name}'.")

@@ -11,6 +11,7 @@ import click
 from functa_core.cli import options
 
 if TYPE_CHECKING:
+    from functa_core.runs.directory import RunDirectory
     from functa_core.runs.opening import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,27 +42,29 @@ def run(**given: Any) -> None:
 
     Prints the run directory last. Whatever stops it, --resume goes on from there.
     """
-    session = _open(**given)
-    if not session.directory.finished:
+    session = _open(lambda directory: directory.finished, **given)
+    if session is not None:
         from functa_core.runs.pipeline import run_all
 
         run_all(session)
         _summary(session)
-    click.echo(session.directory.root)
+    click.echo(session.directory.root if session else given["out"])
 
 
 @click.command()
 @_training_options
 def train(**given: Any) -> None:
     """Meta-learn the shared weights and the inner rates; prints the run directory last."""
-    from functa_core.runs.pipeline import run_training
+    session = _open(lambda directory: directory.weights.is_file(), **given)
+    if session is not None:
+        from functa_core.runs.pipeline import run_training
 
-    session = _open(**given)
-    run_training(session)
-    click.echo(session.directory.root)
+        run_training(session)
+    click.echo(session.directory.root if session else given["out"])
 
 
 def _open(
+    done: Callable[[RunDirectory], bool],
     modality: str | None,
     data: str | None,
     out: Path | None,
@@ -71,13 +74,18 @@ def _open(
     device: str,
     resume: bool,
     skip_bad: bool,
-) -> Session:
+) -> Session | None:
+    """The run that is asked for, or None if it is done already."""
     layers = options.option_layers(
         file=file, assignments=assignments, data=data, seed=seed, skip_bad=skip_bad
     )
     from functa_core.runs.console import warn
-    from functa_core.runs.starting import open_session
+    from functa_core.runs.directory import RunDirectory
+    from functa_core.runs.starting import check_same_run, open_session
 
+    if resume and out is not None and done(RunDirectory(out)):
+        check_same_run(RunDirectory(out), modality, layers)
+        return None
     session = open_session(modality, layers, out=out, resume=resume, device=device)
     for note in dict.fromkeys([*session.train.notes, *session.test.notes]):
         warn(note)
@@ -87,9 +95,13 @@ def _open(
 def _summary(session: Session) -> None:
     """The figures that matter, on two lines."""
     metrics = session.directory.read_metrics()
-    ours = metrics["reconstruction"]["test"]["psnr_db"]
+    ours = _decibels(metrics["reconstruction"]["test"]["psnr_db"])
     beside = ", ".join(
-        f"{name} {figures['psnr_db']:.2f}" for name, figures in metrics["baselines"].items()
+        f"{name} {_decibels(figures['psnr_db'])}" for name, figures in metrics["baselines"].items()
     )
-    click.echo(f"test PSNR {ours:.2f} dB; baselines: {beside or 'none'}")
+    click.echo(f"test PSNR {ours}; baselines: {beside or 'none'}")
     click.echo(f"report: {session.directory.report}")
+
+
+def _decibels(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.2f} dB"

@@ -6,6 +6,7 @@ point is loaded by itself here, and only the one that was asked for.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -47,7 +48,7 @@ class Plugin:
         for implementation in list(self.manager.hook.functa_event.get_hookimpls()):
             try:
                 implementation.function(event)
-            except Exception as error:  # whatever an observer does, the run goes on
+            except (Exception, SystemExit) as error:  # whatever it does, the run goes on
                 print(
                     f"functa: the observer of plugin '{implementation.plugin_name}' raised "
                     f"{type(error).__name__}: {error}; it is not asked again.",
@@ -123,7 +124,9 @@ def load_entry(entry: EntryPoint) -> Plugin:
         manager.register(module, name=entry.name)
         manager.check_pending()
         announced = [cls for found in manager.hook.functa_modalities() for cls in found]
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(entry, "its hooks", _summary(error), reinstall) from error
     modality = _select(entry, announced, reinstall)
     _check_version(entry, modality)
@@ -135,8 +138,12 @@ def _select(entry: EntryPoint, announced: list[Any], fix: str) -> type[Modality[
     for cls in announced:
         if not (isinstance(cls, type) and issubclass(cls, Modality)):
             raise PluginError(entry, "its modalities", f"{cls!r} is not a Modality class", fix)
-        if getattr(cls, "name", None) == entry.name:
-            return cls
+        if getattr(cls, "name", None) != entry.name:
+            continue
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(cls.__abstractmethods__))
+            raise PluginError(entry, "its modalities", f"{cls.__name__} lacks {missing}", fix)
+        return cls
     names = ", ".join(str(getattr(cls, "name", cls)) for cls in announced) or "nothing"
     problem = f"entry point '{entry.name}' announces {names}"
     raise PluginError(entry, "its modalities", problem, fix)

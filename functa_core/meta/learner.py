@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from torch import nn
 
@@ -35,11 +37,18 @@ class MetaConfig:
     rates_clip: tuple[float, float] = option(
         (0.0, 1.0), "range that the learned inner rates are held in", low=0
     )
+
+    @rates_init.validator
+    @rates_clip.validator
+    def _ascending(self, attribute: attrs.Attribute[Any], value: tuple[float, float]) -> None:
+        if not value[0] <= value[1]:
+            raise ValueError(f"{attribute.name} must go from low to high, got {value}")
+
     checkpoint_every: int = option(200, "updates between two checkpoints", low=1)
     log_every: int = option(20, "updates between two lines of metrics.jsonl", low=1)
     encode_batch: int = option(16, "signals fitted at once after training", low=1)
     chunk: int | None = option(
-        4096, "observations of a signal held in memory at once after training; null for all", low=1
+        1024, "observations of a signal held in memory at once after training; null for all", low=1
     )
 
 

@@ -26,10 +26,14 @@ class Update:
 
 
 def psnr_db(predicted: Tensor, observations: Observations, peak: float) -> Tensor:
-    """PSNR of each signal over its weighted observations: (B,), in dB, at most 100."""
+    """PSNR of each signal over its weighted observations: (B,), in dB, at most 100.
+
+    A signal of which nothing is observed has none: NaN.
+    """
     error = (predicted - observations.known_values).square().mean(dim=-1)
     relative = weighted_mean(error, observations.weights) / peak**2
-    return -10 * torch.log10(relative.clamp_min(1e-10))  # a copy would be infinitely good
+    decibels = -10 * torch.log10(relative.clamp_min(1e-10))  # a copy would be infinitely good
+    return torch.where((observations.weights > 0).any(dim=1), decibels, torch.nan)
 
 
 def outer_loss(

@@ -88,7 +88,7 @@ class Problem:
     def parts(self) -> Iterator[Observations]:
         """The observations in pieces of at most `chunk` a signal."""
         count = self.observations.count
-        size = self.chunk or count
+        size = self.chunk or max(count, 1)
         for start in range(0, count, size):
             yield self.observations.slice(start, start + size)
 

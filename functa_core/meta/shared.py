@@ -49,10 +49,15 @@ def shared_gradient(
     for loss_of in losses:
         field = _StartField(network, modulations[:1], len(start), differentiable)
         loss = loss_of(field).sum()
-        residuals = torch.autograd.grad(
-            loss, [asked.everywhere for asked in field.asked], create_graph=differentiable
+        residuals: tuple[Tensor | None, ...] = torch.autograd.grad(
+            loss,
+            [asked.everywhere for asked in field.asked],
+            create_graph=differentiable,
+            allow_unused=True,
         )
         for asked, residual in zip(field.asked, residuals, strict=True):
+            if residual is None:  # the operator looked, but made nothing of it
+                continue
             for channel, derivative in enumerate(asked.derivatives(differentiable)):
                 cotangent = cotangent + residual[..., channel] @ derivative
     (gradient,) = torch.autograd.grad(
@@ -116,5 +121,6 @@ class _StartField:
             copies = copies.detach().requires_grad_()
         features = self.network.evaluate(coords.to(copies.device), copies)
         everywhere = features.expand(self.count, -1, -1)
-        self.asked.append(_Asked(copies, features, everywhere))
+        if everywhere.requires_grad:  # a look without gradients moves no latent
+            self.asked.append(_Asked(copies, features, everywhere))
         return everywhere

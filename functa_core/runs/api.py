@@ -29,7 +29,7 @@ from functa_core.runs.opening import (
     require_trained,
 )
 from functa_core.runs.pipeline import make_functaset, run_training
-from functa_core.runs.starting import open_session
+from functa_core.runs.starting import check_same_run, open_session
 
 
 @attrs.frozen(eq=False)
@@ -169,8 +169,10 @@ def train(
         UserError: options, data or `out` cannot be used.
     """
     tree = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
-    session = open_session(
-        modality_name(tree), [("config", tree)], out=out, resume=resume, device=device
-    )
+    layers = [("config", tree)]
+    if resume and out is not None and RunDirectory(Path(out)).weights.is_file():
+        check_same_run(RunDirectory(Path(out)), modality_name(tree), layers)
+        return load_run(out, device)
+    session = open_session(modality_name(tree), layers, out=out, resume=resume, device=device)
     run_training(session)
     return load_run(session.directory.root, device)

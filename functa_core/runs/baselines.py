@@ -16,7 +16,8 @@ from functa_core.modality import Baseline, Modality
 from functa_core.observations import Observations
 
 MOST_SIGNALS = 5000
-"""A baseline sees at most this many training signals, evenly spread over the set."""
+MOST_NUMBERS = 10**8
+"""A baseline sees at most this many training signals, and numbers, evenly spread over the set."""
 
 
 def make_baselines(
@@ -26,9 +27,9 @@ def make_baselines(
     own = modality.baselines(train)
     if own:
         return own
-    if len(train) == 0 or not modality.observations([train[0]]).shared:
-        return {}
     grid = GridBaselines.of(modality, train)
+    if grid is None:
+        return {}
     return {"mean": grid.mean, "nearest": grid.nearest, "pca": grid.pca(latent_numbers)}
 
 
@@ -39,21 +40,30 @@ class GridBaselines:
     Attributes:
         rows: (n, N·C) float32.
         average: (N·C) mean training signal.
+        squares: of the rows.
     """
 
     rows: np.ndarray
     average: np.ndarray
+    squares: np.ndarray
 
     @classmethod
-    def of(cls, modality: Modality[Any], train: Dataset[Any]) -> GridBaselines:
-        """Read the training signals."""
-        places = np.linspace(0, len(train) - 1, min(len(train), MOST_SIGNALS)).round().astype(int)
-        parts = [modality.observations([train[int(i)]]) for i in places]
-        seen = torch.cat([_flat_weights(part) for part in parts]).numpy() > 0
-        rows = torch.cat([part.values.flatten(1) for part in parts]).numpy()
-        rows = np.where(seen, rows, 0).astype(np.float32)
+    def of(cls, modality: Modality[Any], train: Dataset[Any]) -> GridBaselines | None:
+        """Read the training signals; None if they do not all share their queries."""
+        first = modality.observations([train[0]])
+        size = first.values.numel()
+        count = max(1, min(len(train), MOST_SIGNALS, MOST_NUMBERS // size))
+        rows = np.zeros((count, size), np.float32)
+        seen = np.zeros((count, size), bool)
+        for row, place in enumerate(np.linspace(0, len(train) - 1, count).round().astype(int)):
+            one = modality.observations([train[int(place)]])
+            if not one.shared or not torch.equal(one.queries, first.queries):
+                return None
+            rows[row] = one.known_values.flatten(1).numpy()
+            seen[row] = _flat_weights(one).numpy() > 0
         average = rows.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-        return cls(np.where(seen, rows, average).astype(np.float32), average.astype(np.float32))
+        np.copyto(rows, average, where=~seen)
+        return cls(rows, average, np.square(rows))
 
     def mean(self, signals: Sequence[Any], observations: Observations, visible: Tensor) -> Tensor:
         """The mean training signal."""
@@ -64,10 +74,9 @@ class GridBaselines:
     ) -> Tensor:
         """The training signal with the least weighted squared error over what is visible."""
         weights = _flat_weights(observations.masked(visible)).numpy()
-        values = torch.where(_flat_weights(observations) > 0, observations.values.flatten(1), 0)
-        target = values.numpy()
+        target = observations.known_values.flatten(1).numpy()
         # Σ w (t - r)² without its constant Σ w t².
-        distance = weights @ np.square(self.rows).T - 2 * (weights * target) @ self.rows.T
+        distance = weights @ self.squares.T - 2 * (weights * target) @ self.rows.T
         return _like(self.rows[distance.argmin(axis=1)], observations)
 
     def pca(self, components: int) -> Baseline:

@@ -151,9 +151,11 @@ def parse_assignments(assignments: Sequence[str]) -> Tree:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"--set {assignment}: the value is not valid YAML.") from error
-        inner = tree
+        inner: Any = tree
         for section in sections:
             inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise UserError(f"--set {assignment}: '{section}' was given a value of its own.")
         inner[last] = value
     return tree
 
@@ -174,7 +176,7 @@ def to_yaml(config: RunConfig) -> str:
         lines.append(f"{name}:")
         helps = {f.name: f.metadata.get("help") for f in attrs.fields(classes[name])}
         for key, value in values.items():
-            pair = yaml.safe_dump({key: value}, default_flow_style=True, width=10**6).strip("{}\n")
+            pair = yaml.safe_dump({key: value}, default_flow_style=True, width=10**6).strip()[1:-1]
             comment = f"  # {helps[key]}" if helps.get(key) else ""
             lines.append(f"  {pair}{comment}")
     return "\n".join(lines) + "\n"
@@ -205,6 +207,8 @@ def _seed(value: Any, origin: str) -> int:
 
 
 def _check_tasks(values: Any, origin: str) -> None:
+    if not isinstance(values, Mapping):
+        raise UserError(f"section 'tasks' must be a mapping, got {values!r} ({origin}).")
     if values:
         raise UserError(f"there is no task '{next(iter(values))}' in this functa ({origin}).")
 
@@ -221,7 +225,7 @@ def _check_keys(section: str, values: Any, cls: type, origin: str) -> None:
 
 
 def _unknown(key: str, known: Sequence[str], origin: str) -> UserError:
-    return UserError(f"there is no option '{key}' ({origin})." + nearest(key, known))
+    return UserError(f"there is no option '{key}' ({origin})." + nearest(str(key), known))
 
 
 def _structure(section: str, values: Tree, cls: type[T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +115,26 @@ def check_fresh(directory: RunDirectory) -> None:
     """Raise a `UserError` unless a new run may be written here: absent, or empty."""
     root = directory.root
     if directory.holds_run:
-        raise UserError(
-            f"{root} holds a run already. Choose another --out, or go on with it by --resume."
-        )
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--out {root} is a file; a folder is needed.")
+        raise already_a_run(root)
+    check_folder(root)
     # A crash while the very first file was written leaves a draft, whose name starts with a dot.
     if root.is_dir() and any(not inside.name.startswith(".") for inside in root.iterdir()):
         raise UserError(f"--out {root} is not empty and holds no run. Choose another folder.")
-    parent = next(folder for folder in [root, *root.resolve().parents] if folder.exists())
-    if not parent.is_dir():
-        raise UserError(f"--out {root} cannot be made: {parent} is a file.")
+
+
+def already_a_run(root: Path) -> UserError:
+    """The refusal to write a run where one is."""
+    return UserError(
+        f"{root} holds a run already. Choose another --out, or go on with it by --resume."
+    )
+
+
+def check_folder(path: Path) -> None:
+    """Raise a `UserError` unless `path` is a folder that can be written to, or can be made."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {path} is a file; a folder is needed.")
+    there = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"--out {path} cannot be made: {there} is a file.")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"--out {path} cannot be made: {there} may not be written to.")

@@ -74,7 +74,7 @@ class Encoder:
 def encode(
     encoder: Encoder, signals: Dataset[Any], task: str = "encode"
 ) -> tuple[Float[Tensor, "n *latent"], Float[Tensor, " n"]]:
-    """Latents of all signals, in order, and the PSNR of each fit in dB; both on the CPU."""
+    """Latents of all signals, in order, and the PSNR of each over all its observations, in dB."""
     latents, psnrs = [], []
     peak = encoder.modality.spec.peak
     with ticking(task, len(signals)) as tick:
@@ -84,5 +84,5 @@ def encode(
             psnrs.append(psnr_db(encoder.predict(latent, observations), observations, peak).cpu())
             latents.append(latent.cpu())
             done += len(few)
-            tick(done, psnr_db=float(torch.cat(psnrs).mean()))
+            tick(done, psnr_db=float(torch.cat(psnrs).nanmean()))
     return torch.cat(latents), torch.cat(psnrs)

@@ -28,9 +28,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """`reconstruction` and `baselines` of metrics.json.
 
-    Every figure is the mean over signals of each signal's own. Where the modality holds part of a
-    test signal out, the latent is fitted anew to the rest, and figures are of what was held out;
-    `context_psnr_db` is of the rest.
+    Every figure is the mean over signals of each signal's own, those without one left out. Where
+    the modality holds part of a test signal out, the latent is fitted anew to the rest, and figures
+    are of what was held out; `context_psnr_db` is of the rest.
 
     Args:
         encoder: of the trained run.
@@ -77,8 +77,8 @@ def evaluate(
 
 
 def _train_figures(encoder: Encoder, train: Dataset[Any], fitted: Functaset) -> Figures:
-    """Figures of the training signals over everything they were fitted to."""
-    figures = {"psnr_db": float(fitted.psnr_db.mean())}
+    """Figures of the training signals over all their observations."""
+    figures = {"psnr_db": float(fitted.psnr_db.double().nanmean())}
     if not encoder.modality.metrics():
         return figures
     sums: dict[str, list[Tensor]] = defaultdict(list)
@@ -107,4 +107,4 @@ def _means(sums: dict[str, list[Tensor]]) -> Figures:
 
 
 def _mean(values: list[Tensor]) -> float:
-    return float(torch.cat(values).double().mean())
+    return float(torch.cat(values).double().nanmean())

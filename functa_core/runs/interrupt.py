@@ -24,14 +24,13 @@ class Interrupt:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interrupt]:
+def interruptible(interrupt: Interrupt) -> Iterator[None]:
     """Note the first signal and leave the block to act on it; a second one interrupts at once.
 
     Off the main thread, where Python delivers no signals, nothing is changed.
     """
-    interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
-        yield interrupt
+        yield
         return
 
     def note(*_: object) -> None:
@@ -41,7 +40,7 @@ def interruptible() -> Iterator[Interrupt]:
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield interrupt
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

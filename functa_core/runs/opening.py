@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from functa_core.dataset import Dataset
 from functa_core.discovery.loading import Plugin, load_plugin
 from functa_core.errors import UserError
-from functa_core.files import write_atomic
+from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.modality import Modality
 from functa_core.runs.config import RunConfig, build_config, read_yaml, to_yaml
-from functa_core.runs.directory import RunDirectory, read_json, write_json
+from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
 from functa_core.runs.encoding import Encoder
 
 
@@ -85,7 +85,10 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
         modality.observations([signals[0]])
     build_learner(modality.spec, config.model, config.meta, seed=0)
     directory.root.mkdir(parents=True, exist_ok=True)
-    write_atomic(directory.config, to_yaml(config))
+    try:
+        write_new(directory.config, to_yaml(config))
+    except FileExistsError as error:  # another process was first
+        raise already_a_run(directory.root) from error
     write_json(directory.modality, _about(plugin, modality))
     return Session(directory, plugin, config, modality, train, test, where)
 
@@ -98,7 +101,9 @@ def resume(directory: RunDirectory, device: str) -> Session:
     """
     where = find_device(device)
     plugin, config = read_run(directory)
+    remove_drafts(directory.root)
     if not directory.modality.is_file():  # the crash came between the first two files
+        directory.config.unlink()
         return start(plugin, config, directory, device)
     modality = plugin.modality(config.modality, config.source(), read_state(directory))
     train, test = read_signals(modality)

@@ -1,4 +1,4 @@
-"""The steps of `functa run`, each of which is skipped when its result is already there."""
+"""The steps of `functa run`. Training and encoding are skipped where their results are there."""
 
 from __future__ import annotations
 

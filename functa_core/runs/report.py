@@ -65,12 +65,13 @@ def draw_figures(session: Session, encoder: Encoder) -> list[Artefact]:
     count = len(session.test)
     chosen = sorted({round(i * (count - 1) / max(PICTURED - 1, 1)) for i in range(PICTURED)})
     few = [session.test[i] for i in chosen]
-    observations = session.modality.observations(few).to(session.device)
-    hidden = session.modality.held_out(observations)
-    context = observations if hidden is None else observations.masked(~hidden)
+    paths = []
+    for _, observations in encoder.batches(few):
+        hidden = session.modality.held_out(observations)
+        paths.append(encoder.fit(observations if hidden is None else observations.masked(~hidden)))
     fields = [
-        NetworkField(encoder.learner.network, latent, encoder.chunk)
-        for latent in encoder.fit(context)
+        NetworkField(encoder.learner.network, torch.cat(latents), encoder.chunk)
+        for latents in zip(*paths, strict=True)
     ]
     return session.modality.figures(few, fields, folder)
 

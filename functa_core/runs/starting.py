@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ def open_session(
     if resume and out is None:
         raise UserError("--resume needs --out, the directory of the run to go on with.")
     if resume and out is not None and RunDirectory(Path(out)).holds_run:
-        return _continue(RunDirectory(Path(out)), modality, layers, device)
+        directory = RunDirectory(Path(out))
+        check_same_run(directory, modality, layers)
+        return resume_session(directory, device)
     name = modality or next((n for _, tree in layers if (n := modality_name(dict(tree)))), None)
     if name is None:
         raise UserError("no modality was named. Give --modality NAME; see: functa plugins list")
@@ -52,10 +54,11 @@ def open_session(
     return start(plugin, config, directory, device)
 
 
-def _continue(
-    directory: RunDirectory, modality: str | None, layers: Layers, device: str
-) -> Session:
-    """The run in `directory`, if it is the one that was asked for."""
+def check_same_run(directory: RunDirectory, modality: str | None, layers: Layers) -> None:
+    """Raise a `UserError` unless the run in `directory` is the one that is asked for.
+
+    Looks at its configuration alone: a finished run needs neither its data nor its device.
+    """
     there = modality_name(read_yaml(directory.config))
     if modality is not None and modality != there:
         raise UserError(
@@ -70,9 +73,7 @@ def _continue(
             f"the run in {directory.root} was started with another {key}. "
             "Resume it without that option, or start a new run in another --out."
         )
-    return resume_session(directory, device)
 
 
 def _timestamped(modality: str) -> Path:
-    root = Path("runs") / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return root if not root.exists() else root.with_name(f"{root.name}-{time.time_ns() % 1000:03d}")
+    return Path("runs") / f"{modality}-{datetime.now():%Y%m%d-%H%M%S-%f}"

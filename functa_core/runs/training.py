@@ -24,7 +24,7 @@ from functa_core.runs.checkpoint import Progress, load_checkpoint, save_checkpoi
 from functa_core.runs.config import RunConfig
 from functa_core.runs.console import ticking, warn
 from functa_core.runs.directory import RunDirectory
-from functa_core.runs.interrupt import interruptible
+from functa_core.runs.interrupt import Interrupt, interruptible
 from functa_core.seeding import derive
 
 MAX_FAILURES = 4
@@ -87,20 +87,28 @@ class Trainer:
         began = time.monotonic() - start.seconds
         step = start.step
 
+        interrupt = Interrupt()
+
         def save() -> None:
             if not _all_finite(learner):
-                raise NonFinite
+                # Whoever asked to stop gets that; the last good checkpoint is on disk already.
+                raise KeyboardInterrupt if interrupt.requested else NonFinite
             here = Progress(step, start.lr_scale, 0, time.monotonic() - began)
             save_checkpoint(self.directory.checkpoints, learner, optimiser, here)
             self._announce("checkpoint saved", step)
 
-        with interruptible() as interrupt, ticking("train", meta.steps, step) as tick:
+        with interruptible(interrupt), ticking("train", meta.steps, step) as tick:
             while step < meta.steps:
                 result = self._update(learner, optimiser, step)
                 step += 1
                 last = step == meta.steps
                 if step % meta.log_every == 0 or step == 1 or last:
-                    figures = _figures(result)
+                    if not bool(torch.isfinite(result.loss)):
+                        raise KeyboardInterrupt if interrupt.requested else NonFinite
+                    figures = {
+                        "loss": float(result.loss),
+                        "psnr_db": float(result.psnr_db.nanmean()),
+                    }
                     log.write(step, figures, time.monotonic() - began)
                     tick(step, **figures)
                     self._announce("step finished", step, figures)
@@ -165,12 +173,6 @@ class Trainer:
 
     def _announce(self, kind: str, step: int, figures: dict[str, float] | None = None) -> None:
         self.plugin.announce(Event(kind, str(self.directory.root), step, figures or {}))
-
-
-def _figures(result: Update) -> dict[str, float]:
-    if not bool(torch.isfinite(result.loss)):
-        raise NonFinite
-    return {"loss": float(result.loss), "psnr_db": float(result.psnr_db.mean())}
 
 
 def _all_finite(learner: Learner) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from functa_core import (
-    API_VERSION,
     Artefact,
     Box,
     Dataset,
@@ -43,7 +42,7 @@ class Clips(Modality[np.ndarray]):
     """Sums of two sines; the class is which of the two is louder."""
 
     name = "clips"
-    api_version = API_VERSION
+    api_version = 1
     Config = ClipsConfig
     recipe = {  # noqa: RUF012
         "model": {"latent_dim": 6, "width": 16, "depth": 3, "w0": 10.0},

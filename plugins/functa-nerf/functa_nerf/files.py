@@ -39,7 +39,7 @@ class Files:
             if self._zip is None:
                 return (self.root / name).read_bytes()
             return self._zip.read(name)
-        except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: encrypted
+        except Exception as error:  # a damaged or encrypted zip raises almost anything
             raise UserError(f"'{name}' in '{self.root}' cannot be read: {error}.") from error
 
     def text(self, name: str) -> str:

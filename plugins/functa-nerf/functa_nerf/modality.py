@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from functa_core import (
-    API_VERSION,
     Artefact,
     Baseline,
     Box,
@@ -53,12 +52,12 @@ class Nerf(Modality[Scene]):
     """
 
     name = "nerf"
-    api_version = API_VERSION
+    api_version = 1
     Config = NerfConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"latent_dim": 64, "width": 64, "depth": 4, "w0": 15.0},
         # An observation is `points_per_ray` points, so fewer of them fit into memory at once.
-        "meta": {"steps": 280, "batch_size": 8, "lr": 8e-4, "encode_batch": 8, "chunk": 1024},
+        "meta": {"steps": 280, "batch_size": 8, "lr": 8e-4, "encode_batch": 8, "chunk": 256},
     }
     config: NerfConfig
 

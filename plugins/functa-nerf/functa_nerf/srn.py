@@ -143,7 +143,7 @@ def read_view(data: bytes, path: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             rgba = image.convert("RGBA")
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # decoders raise almost anything
         # SyntaxError is what Pillow raises for a broken PNG chunk.
         raise UserError(f"view '{path}' cannot be decoded as an image: {error}.") from error
     white = Image.new("RGBA", rgba.size, "white")

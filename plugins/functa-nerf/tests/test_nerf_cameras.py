@@ -36,8 +36,8 @@ def test_a_ball_off_centre_appears_where_it_projects_to():
     depth = seen.depth.reshape(4, 32, 32)
     along = [float((pose[:3, 3] - centre) @ pose[:3, 2]) for pose in poses]
     middle = [float((d / o)[o == o.max()][0]) for d, o in zip(depth, opacity, strict=True)]
-    for there, found in zip(along, middle, strict=True):  # the front half of the ball is seen
-        assert there - 0.1 < found < there
+    for there, seen_at in zip(along, middle, strict=True):  # the front half of the ball is seen
+        assert there - 0.1 < seen_at < there
 
 
 def test_chosen_pixels_are_those_of_the_whole_picture():
