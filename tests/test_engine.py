@@ -157,6 +157,14 @@ def test_the_shared_step_is_taken_exactly_when_it_may_be(monkeypatch):
             assert len(taken) == (1 if shared and modality is not OwnCoordinates else 0)
 
 
+def test_one_signal_alone_goes_the_shorter_way(monkeypatch):
+    import functa_core.meta.problem as module
+
+    monkeypatch.setattr(module, "shared_gradient", None)  # to call it would fail
+    learner, problem = make(batch=1)
+    assert len(learner.solver.fit(problem, 2)) == 3
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_second_derivatives_reach_weights_and_rates(shared):
     """Against finite differences, through the whole fit."""

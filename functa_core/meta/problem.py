@@ -77,8 +77,14 @@ class Problem:
         return total
 
     def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"]:
-        """Gradient at the start: one for all signals where they share what they are measured at."""
-        if isinstance(self.network, ModulatedNetwork) and self.observations.shared:
+        """Gradient at the start: one for all signals where they share what they are measured at.
+
+        One forward and C backward passes for all, against one of each for every signal: for a
+        signal or two alone that would be no gain.
+        """
+        passes = 1 + self.modality.spec.channels
+        shared = self.observations.shared and passes < 2 * len(self.observations)
+        if shared and isinstance(self.network, ModulatedNetwork):
             parts = [self.observations] if differentiable else self.parts()
             losses = (partial(self._loss_of_field, part=part) for part in parts)
             with suppress(NotShared):

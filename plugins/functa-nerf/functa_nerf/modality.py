@@ -36,7 +36,7 @@ from functa_nerf.files import Files
 from functa_nerf.inspection import describe, range_notes
 from functa_nerf.rendering import Rendering, depths, render_rays
 from functa_nerf.sampling import choose, observe
-from functa_nerf.scenes import Scene, same_cameras
+from functa_nerf.scenes import Scene
 from functa_nerf.srn import SrnReader
 
 POINTS_AT_ONCE = 2**18
@@ -103,7 +103,6 @@ class Nerf(Modality[Scene]):
             "far": far,
             "bound": math.ceil(furthest * 1000) / 1000,
             "orbit": attrs.asdict(orbit),
-            "one_rig": all(same_cameras(train[0], scene) for scene in train),
         }
 
     def observations(
@@ -111,8 +110,7 @@ class Nerf(Modality[Scene]):
     ) -> Observations:
         """Rays and their colours: `rays` of each of `views` random views, or all there are.
 
-        Queries are shared by scenes that have the same cameras; those of a scene alone only if all
-        training scenes were seen by one rig. Raises `UserError` for a scene
+        Queries are shared by scenes that have the same cameras. Raises `UserError` for a scene
         whose views have not the prepared size.
         """
         lens = self._lens
@@ -123,8 +121,7 @@ class Nerf(Modality[Scene]):
                     f"pixels, this run is for {lens.height}x{lens.width}; resize them first."
                 )
         choices = choose(signals, self.config.views, self.config.rays, generator)
-        may_share = len(signals) > 1 or self.state["one_rig"]
-        return observe(signals, choices, may_share)
+        return observe(signals, choices)
 
     def forward(
         self,

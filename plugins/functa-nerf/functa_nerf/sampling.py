@@ -45,19 +45,17 @@ def choose(
     return [random_pixels(scene, views, pixels, generator) for scene in scenes]
 
 
-def observe(
-    scenes: Sequence[Scene], choices: Sequence[Choice], may_share: bool = True
-) -> Observations:
+def observe(scenes: Sequence[Scene], choices: Sequence[Choice]) -> Observations:
     """The chosen pixels of each scene as observations; groups are the views' indices.
 
-    Queries are shared (N, 6) if they may be and all scenes have the same cameras and choices.
+    Queries are shared (N, 6) if all scenes have the same cameras and choices.
     Scenes with fewer observations than the others are padded with weight 0 and group −1.
     """
     pairs = list(zip(scenes, choices, strict=True))
     colours = [_colours(scene, choice) for scene, choice in pairs]
     groups = [view[:, None].expand_as(pixels).flatten() for view, pixels in choices]
     ones = [torch.ones(len(c)) for c in colours]
-    if may_share and all(
+    if all(
         same_cameras(scenes[0], scene) and _equal(choices[0], choice) for scene, choice in pairs
     ):
         queries = _rays(scenes[0], choices[0])

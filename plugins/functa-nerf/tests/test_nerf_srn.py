@@ -72,6 +72,22 @@ def test_without_names_the_split_is_drawn_by_seed(cars):
     assert "data.seed" in " ".join(train.notes)
 
 
+def test_a_damaged_zip_names_the_view(cars, tmp_path):
+    with zipfile.ZipFile(tmp_path / "cars.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(cars.rglob("*.*")):
+            file.write(path, path.relative_to(cars))
+        victim = next(i for i in file.infolist() if i.filename.endswith(".png"))
+    raw = bytearray((tmp_path / "cars.zip").read_bytes())
+    start = victim.header_offset + 30 + len(victim.filename)
+    raw[start : start + victim.compress_size] = bytes(
+        255 - b for b in raw[start:][: victim.compress_size]
+    )
+    (tmp_path / "cars.zip").write_bytes(raw)
+    with pytest.raises(UserError, match=r"cannot be (read|decoded)") as refused:
+        read(tmp_path / "cars.zip", "all")
+    assert victim.filename in str(refused.value)
+
+
 def test_a_zip_reads_as_its_folder_does(cars, tmp_path):
     with zipfile.ZipFile(tmp_path / "cars.zip", "w") as file:
         for path in cars.rglob("*"):
