@@ -60,7 +60,7 @@ def depths(
     middle = (even[1:] + even[:-1]) / 2
     upper = torch.cat([middle, even[-1:]])
     lower = torch.cat([even[:1], middle])
-    # Drawn where the generator lives, so that a seed means the same for any device of the rays.
+    # Drawn where the generator lives, whatever device the rays are on.
     noise = torch.rand((*shape, points), generator=generator, device=generator.device)
     return lower.to(noise) + (upper - lower).to(noise) * noise
 
