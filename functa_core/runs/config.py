@@ -132,7 +132,7 @@ def read_yaml(path: Path) -> Tree:
         raise UserError(f"the configuration {path} is not valid YAML: {first}.") from error
     if not isinstance(tree, dict | None):
         raise UserError(f"the configuration {path} has to be a mapping of sections.")
-    return tree or {}
+    return {str(key): value for key, value in (tree or {}).items()}
 
 
 def parse_assignments(assignments: Sequence[str]) -> Tree:

@@ -13,7 +13,7 @@ from functa_core import Observations, random_subset
 from functa_nerf.cameras import rays
 from functa_nerf.scenes import Scene, same_cameras
 
-Choice = tuple[Int[Tensor, " v"], Int[Tensor, "v n"]]
+Choice = tuple[Int[Tensor, " _v"], Int[Tensor, "_v _n"]]
 """Views of a scene, and n pixels (row · width + column) in each of them."""
 
 
@@ -73,12 +73,12 @@ def _equal(one: Choice, other: Choice) -> bool:
     return one is other or all(map(torch.equal, one, other))
 
 
-def _rays(scene: Scene, choice: Choice) -> Float[Tensor, "n 6"]:
+def _rays(scene: Scene, choice: Choice) -> Float[Tensor, "N 6"]:
     view, pixels = choice
     return rays(scene.poses[view], scene.lens, pixels).reshape(-1, 6)
 
 
-def _colours(scene: Scene, choice: Choice) -> Float[Tensor, "n 3"]:
+def _colours(scene: Scene, choice: Choice) -> Float[Tensor, "N 3"]:
     view, pixels = choice
     flat = scene.images.reshape(scene.views, -1, 3)
     return flat[view[:, None], pixels].reshape(-1, 3).float() / 255
