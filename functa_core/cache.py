@@ -17,7 +17,7 @@ def cached(key: str, make: Callable[[Path], None]) -> Path:
     """A folder that `make` fills once.
 
     Args:
-        key: names content and version ("nerf-scenes-v1"); a new key is a new folder.
+        key: names content and version ("clips-v1"); a new key is a new folder.
         make: writes into the empty folder it is given. The folder appears under its key only when
             `make` has returned, so an interrupted one leaves nothing half-made behind, and two
             processes at once do no harm.

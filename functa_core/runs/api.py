@@ -160,7 +160,7 @@ def train(
 
     Args:
         config: nested options, or a YAML file of them, over the modality's defaults; must name the
-            modality: {"modality": {"name": "images"}, "meta": {"steps": 500}}.
+            modality: {"modality": {"name": "clips"}, "meta": {"steps": 500}}.
         out: run directory; `runs/<modality>-<time>` if None.
         resume: go on with the run that is in `out`.
         device: "auto", "cpu", "cuda" or "cuda:N".
