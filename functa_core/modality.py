@@ -89,6 +89,10 @@ class Field(Protocol):
         """The number of latents B."""
         ...
 
+    def __getitem__(self, chosen: slice) -> Field:
+        """The field of some of the latents."""
+        ...
+
 
 @attrs.frozen
 class Artefact:
@@ -228,8 +232,14 @@ class Modality(ABC, Generic[S]):
         """
         return None
 
-    def held_out(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
+    def held_out(
+        self, signals: Sequence[S], observations: Observations
+    ) -> Bool[Tensor, "B N"] | None:
         """Observations that the evaluation of test signals hides from the fit and scores.
+
+        Args:
+            signals: B of them.
+            observations: all that `observations` gives of these signals.
 
         Default: None, nothing is hidden and the fit is scored on what it saw.
         """
@@ -287,6 +297,20 @@ class Modality(ABC, Generic[S]):
     def describe(self, signals: Dataset[S]) -> Mapping[str, str]:
         """Lines for `functa inspect` beside those the core prints. Default: none."""
         return {}
+
+    def preview(self, signals: Dataset[S], out: Path) -> list[Artefact]:
+        """Pictures of the data itself, before anything is fitted to it.
+
+        For `functa inspect --out` and for the report, where they show whether the data was read as
+        it was meant.
+
+        Args:
+            signals: of the training split, at least one.
+            out: an existing folder.
+
+        Default: none.
+        """
+        return []
 
 
 def seeded(seed: int, device: torch.device | str = "cpu") -> Generator:

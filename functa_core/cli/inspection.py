@@ -10,6 +10,8 @@ from functa_core.cli import options
 from functa_core.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from functa_core.dataset import Dataset
     from functa_core.modality import Modality
     from functa_core.observations import Observations
@@ -35,6 +37,7 @@ def config(modality: str | None) -> None:
 @options.set_option
 @click.option("--seed", type=int, metavar="N", help="Of a random split.")
 @options.skip_bad_option
+@options.out_option("Folder for pictures of the data, where the modality draws some.")
 def inspect(
     modality: str | None,
     data: str | None,
@@ -42,10 +45,12 @@ def inspect(
     assignments: tuple[str, ...],
     seed: int | None,
     skip_bad: bool,
+    out: Path | None,
 ) -> None:
-    """Show what would be read: count, shapes, range, labels, split. Writes nothing."""
+    """Show what would be read: count, shapes, range, labels, split. Writes nothing but --out."""
     from functa_core.discovery.loading import load_plugin
     from functa_core.runs.config import build_config
+    from functa_core.runs.directory import check_folder
     from functa_core.runs.opening import read_signals
 
     layers = options.option_layers(
@@ -56,12 +61,26 @@ def inspect(
     unprepared = plugin.modality(chosen.modality, chosen.source())
     train, test = read_signals(unprepared)
     prepared = plugin.modality(chosen.modality, chosen.source(), unprepared.prepare(train))
+    if out is not None:
+        check_folder(out)
     click.echo(f"data: {chosen.data.path or 'embedded set'}")
     for split, signals in (("train", train), ("test", test)):
         for name, text in _lines(prepared, signals):
             click.echo(f"{split}: {name}: {text}")
     for note in dict.fromkeys([*train.notes, *test.notes]):
         click.echo(f"note: {note}")
+    if out is not None:
+        _draw(prepared, train, out)
+
+
+def _draw(modality: Modality[Any], train: Dataset[Any], out: Path) -> None:
+    """Pictures of the data into a folder, each announced by its path."""
+    out.mkdir(parents=True, exist_ok=True)
+    drawn = modality.preview(train, out)
+    for artefact in drawn:
+        click.echo(f"{artefact.path}: {artefact.caption}")
+    if not drawn:
+        click.echo(f"note: '{modality.name}' draws no pictures of its data.")
 
 
 def _lines(modality: Modality[Any], signals: Dataset[Any]) -> list[tuple[str, str]]:

@@ -113,6 +113,9 @@ class _StartField:
     def __len__(self) -> int:
         return self.count
 
+    def __getitem__(self, chosen: slice) -> Field:
+        raise NotShared  # a forward operator that treats signals differently
+
     def __call__(self, coords: Float[Tensor, "*B n D"]) -> Float[Tensor, "B n C"]:
         if coords.ndim != 2:
             raise NotShared

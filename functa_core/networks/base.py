@@ -74,6 +74,10 @@ class NetworkField:
         """The number of latents B."""
         return self.latents.shape[0]
 
+    def __getitem__(self, chosen: slice) -> NetworkField:
+        """The field of some of the latents."""
+        return NetworkField(self.network, self.latents[chosen], self.chunk)
+
     def __call__(self, coords: Float[Tensor, "*B N D"]) -> Float[Tensor, "B N C"]:
         """Features at coordinates (N, D) or (B, N, D); they are moved to the field's device."""
         coords = coords.to(self.latents.device)

@@ -45,7 +45,7 @@ def evaluate(
         done = 0
         for few, observations in encoder.batches(test):
             fitted = functasets["test"].latents[done : done + len(few)]
-            hidden = encoder.modality.held_out(observations)
+            hidden = encoder.modality.held_out(few, observations)
             if hidden is None:
                 latent, scored = fitted.to(encoder.device), observations
                 visible = torch.ones_like(observations.weights, dtype=torch.bool)

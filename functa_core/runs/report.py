@@ -32,6 +32,7 @@ def write_report(session: Session, encoder: Encoder) -> None:
     Metrics that are not there yet are left out of it.
     """
     directory = session.directory
+    previews = draw_previews(session)
     artefacts = draw_figures(session, encoder)
     metrics = directory.read_metrics()
     rows = _rows(metrics)
@@ -46,12 +47,20 @@ def write_report(session: Session, encoder: Encoder) -> None:
         columns=list(dict.fromkeys(key for _, figures in rows for key in figures)),
         curve=Markup(_curve(directory.log)),
         artefacts=[_embed(artefact, directory.root) for artefact in artefacts],
+        previews=[_embed(artefact, directory.root) for artefact in previews],
         config=directory.config.read_text(),
         hardware=_hardware(session),
         versions={"functa-core": __version__, "torch": torch.__version__},
         units={metric.name: metric.unit for metric in session.modality.metrics()},
     )
     write_atomic(directory.report, page)
+
+
+def draw_previews(session: Session) -> list[Artefact]:
+    """The modality's pictures of its training data, into `figures/data/`."""
+    folder = session.directory.figures / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    return session.modality.preview(session.train, folder)
 
 
 @torch.no_grad()
@@ -66,8 +75,8 @@ def draw_figures(session: Session, encoder: Encoder) -> list[Artefact]:
     chosen = sorted({round(i * (count - 1) / max(PICTURED - 1, 1)) for i in range(PICTURED)})
     few = [session.test[i] for i in chosen]
     paths = []
-    for _, observations in encoder.batches(few):
-        hidden = session.modality.held_out(observations)
+    for part, observations in encoder.batches(few):
+        hidden = session.modality.held_out(part, observations)
         paths.append(encoder.fit(observations if hidden is None else observations.masked(~hidden)))
     fields = [
         NetworkField(encoder.learner.network, torch.cat(latents), encoder.chunk)

@@ -12,6 +12,7 @@ import attrs
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from functa_core import (
     Artefact,
@@ -146,17 +147,14 @@ class Nerf(Modality[Scene]):
         every_view = in_view.repeat(observations.count // count).to(observations.weights.device)
         return every_view.expand_as(observations.weights)
 
-    def held_out(self, observations: Observations) -> Bool[Tensor, "B N"]:
-        """Every n-th view, n being `held_out_every`: with 4, views 3, 7, 11, … counted from 0.
-
-        Of a scene with fewer views its last one, and of one with a single view nothing.
-        """
-        groups, every = observations.groups, self.config.held_out_every
+    def held_out(self, signals: Sequence[Scene], observations: Observations) -> Bool[Tensor, "B N"]:
+        """The views that the data keeps for testing, else every n-th (see `Scene.hidden`)."""
+        groups = observations.groups
         if groups is None:
             raise ValueError("observations without groups were not made by this modality")
-        views = groups.amax(dim=1, keepdim=True) + 1  # padding is group −1
-        chosen = groups % every == views.clamp(max=every) - 1
-        return chosen & (views > 1) & (groups >= 0)
+        hidden = [scene.hidden(self.config.held_out_every) for scene in signals]
+        table = pad_sequence(hidden, batch_first=True).to(groups.device)
+        return table.gather(1, groups.clamp_min(0)) & (groups >= 0)  # padding is group −1
 
     def baselines(self, train: Dataset[Scene]) -> Mapping[str, Baseline]:
         """The mean view, and the training scene that fits best from the nearest pose."""
@@ -251,8 +249,7 @@ class Nerf(Modality[Scene]):
         self, field: Field, index: int, scene: Scene
     ) -> list[tuple[Tensor, Rendering]]:
         """Targets and renderings of the first few views that an evaluation holds out."""
-        every = min(self.config.held_out_every, scene.views)
-        views = list(range(every - 1, scene.views, every))[:FIGURE_VIEWS]
+        views = scene.hidden(self.config.held_out_every).nonzero()[:FIGURE_VIEWS, 0]
         beams = rays(scene.poses[views], scene.lens).flatten(0, 1)
         targets = scene.images[views].float() / 255
         size = targets.shape[:3]

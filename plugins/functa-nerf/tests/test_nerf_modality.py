@@ -6,7 +6,7 @@ import torch
 from nerf_helpers import Balls, Waves, write_scene
 from PIL import Image, ImageSequence
 
-from functa_core import DataSource, Observations, UserError
+from functa_core import DataSource, UserError
 from functa_core.modality import seeded
 from functa_nerf.cameras import rays
 from functa_nerf.config import NerfConfig
@@ -119,23 +119,35 @@ def test_another_size_is_refused(nerf):
 
 
 def test_every_fourth_view_is_held_out(nerf):
-    seen = nerf.observations([nerf.dataset("test")[0]])
-    hidden = nerf.held_out(seen)
+    scenes = [nerf.dataset("test")[0]]
+    seen = nerf.observations(scenes)
+    hidden = nerf.held_out(scenes, seen)
     assert seen.groups[hidden].unique().tolist() == [3, 7, 11, 15]
     assert hidden.float().mean() == 0.25
 
 
 def test_held_out_views_of_short_scenes_and_padding(mixed):
-    hidden = mixed.held_out(mixed.observations(list(mixed.dataset("train"))))
+    scenes = list(mixed.dataset("train"))
+    hidden = mixed.held_out(scenes, mixed.observations(scenes))
     per_view = hidden.reshape(3, 6, 64).all(dim=2)
     assert [row.nonzero()[:, 0].tolist() for row in per_view] == [[3], [3], [2]]
     assert hidden.sum() == 3 * 64
 
 
 def test_nothing_is_held_out_of_a_single_view(nerf):
-    groups = torch.zeros(1, 9, dtype=torch.long)
-    alone = Observations(torch.zeros(9, 6), torch.zeros(1, 9, 3), torch.ones(1, 9), groups)
-    assert not nerf.held_out(alone).any()
+    alone = [nerf.dataset("test")[0].only([5])]
+    assert not nerf.held_out(alone, nerf.observations(alone)).any()
+
+
+def test_views_that_the_data_keeps_for_testing_are_held_out(nerf):
+    scenes = list(nerf.dataset("test")[:2])
+    kept = torch.arange(scenes[0].views) > 12
+    scenes[0] = attrs.evolve(scenes[0], for_test=kept)
+    seen = nerf.observations(scenes)
+    hidden = nerf.held_out(scenes, seen)
+    assert seen.groups[0][hidden[0]].unique().tolist() == [13, 14, 15]
+    assert seen.groups[1][hidden[1]].unique().tolist() == [3, 7, 11, 15]
+    assert scenes[0].only([2, 14]).hidden(4).tolist() == [False, True]
 
 
 def test_forward_without_a_generator_is_deterministic_and_chunks_do_not_matter(nerf):
@@ -166,7 +178,7 @@ def psnr(predicted, seen, mask):
 def test_baselines_never_read_what_is_hidden_and_nearest_beats_mean(nerf):
     train, test = nerf.dataset("train"), list(nerf.dataset("test")[:4])
     seen = nerf.observations(test)
-    hidden = nerf.held_out(seen)
+    hidden = nerf.held_out(test, seen)
     spoiled = torch.where(hidden[..., None], torch.nan, seen.values)
     blind = attrs.evolve(seen, values=spoiled)
     figures = {}
@@ -190,7 +202,7 @@ def test_baselines_take_scenes_with_other_cameras_and_padding(mixed):
     scenes = list(mixed.dataset("train"))
     seen = mixed.observations(scenes)
     for predict in mixed.baselines(mixed.dataset("train")).values():
-        predicted = predict(scenes, seen, ~mixed.held_out(seen))
+        predicted = predict(scenes, seen, ~mixed.held_out(scenes, seen))
         assert predicted.shape == seen.values.shape
         assert predicted.isfinite().all()
 
