@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import torch
 
+from functa_core.console import ticking, warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
@@ -22,7 +23,6 @@ from functa_core.modality import Modality, seeded
 from functa_core.observations import Observations
 from functa_core.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from functa_core.runs.config import RunConfig
-from functa_core.runs.console import ticking, warn
 from functa_core.runs.directory import RunDirectory
 from functa_core.runs.interrupt import Interrupt, interruptible
 from functa_core.seeding import derive

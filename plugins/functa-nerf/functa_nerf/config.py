@@ -39,7 +39,9 @@ class NerfConfig:
         24, "rays drawn from each of these views; the paper has 1024, which is for a GPU", low=1
     )
     fit_rays: int | None = option(
-        256, "rays of each view that a fit after training uses; null: all of them", low=1
+        3072,
+        "rays that a fit after training uses, evenly from the views that it sees; null: all",
+        low=1,
     )
     coord_noise: bool = option(
         True, "sample each ray at random depths in training, so that no depth is never seen"

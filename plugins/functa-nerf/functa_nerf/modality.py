@@ -26,7 +26,6 @@ from functa_core import (
     Split,
     State,
     UserError,
-    random_subset,
 )
 from functa_nerf import pictures
 from functa_nerf.baselines import mean_view, nearest_scene
@@ -60,6 +59,7 @@ class Nerf(Modality[Scene]):
         # An observation is `points_per_ray` points, so fewer of them fit into memory at once.
         "meta": {"steps": 280, "batch_size": 8, "lr": 8e-4, "encode_batch": 8, "chunk": 256},
     }
+    tasks = ("views",)
     config: NerfConfig
 
     @property
@@ -138,14 +138,17 @@ class Nerf(Modality[Scene]):
         return self._render(field, queries, noise).colour
 
     def fitted(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
-        """`fit_rays` random rays of each view, the same ones in every view and every scene."""
+        """`fit_rays` rays, as many in each view that the fit sees, the same ones in every scene."""
         count = self._lens.height * self._lens.width
-        if self.config.fit_rays is None or self.config.fit_rays >= count:
+        most = self.config.fit_rays
+        if most is None or most >= observations.count:
             return None
-        chosen = random_subset(count, self.config.fit_rays, Generator().manual_seed(0))
-        in_view = torch.zeros(count, dtype=torch.bool).index_fill_(0, chosen, True)
-        every_view = in_view.repeat(observations.count // count).to(observations.weights.device)
-        return every_view.expand_as(observations.weights)
+        places = torch.randperm(count, generator=Generator().manual_seed(0))
+        rank = places.repeat(observations.count // count).to(observations.weights.device)
+        seen = (
+            (observations.weights > 0).reshape(len(observations), -1, count).any(dim=2).sum(dim=1)
+        )
+        return rank < torch.ceil(most / seen.clamp_min(1))[:, None]
 
     def held_out(self, signals: Sequence[Scene], observations: Observations) -> Bool[Tensor, "B N"]:
         """The views that the data keeps for testing, else every n-th (see `Scene.hidden`)."""
