@@ -154,7 +154,7 @@ def _textured(triangles: Float[np.ndarray, "F 3 3"], faces: np.ndarray, visual: 
     """A mesh with one material: a texture where there is one, else a colour."""
     material: Any = visual.material
     physical = isinstance(material, PBRMaterial)
-    image = material.baseColorTexture if physical else getattr(material, "image", None)
+    image: Any = material.baseColorTexture if physical else getattr(material, "image", None)
     painted = image is not None and visual.uv is not None
     # glTF multiplies factor and texture; an OBJ's texture stands for its diffuse colour.
     colour = _rgb(material.main_color)
