@@ -7,9 +7,11 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import click
 
 from functa_core import UserError
+from functa_nerf.scenes import Scene
 
 EXIT_BUG, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -50,22 +52,24 @@ def write(
         resolution=resolution, max_views=views, mesh_views=views or 24, mesh_up=mesh_up
     )
     modality = Nerf(config, DataSource(path, seed=seed, skip_bad=skip_bad))
-    everything, name = modality.dataset("all"), path.absolute().stem
-    notes = list(everything.notes)
-    if len(everything) == 1:
-        scenes = {name: list(everything)}
-        parts = [everything]
-    else:
-        parts = [modality.dataset("train"), modality.dataset("test")]
-        scenes = {f"{name}_train": list(parts[0]), f"{name}_test": list(parts[1])}
-    for part in parts:
-        notes += [note for note in part.notes if note not in notes]
-    if any(scene.for_test is not None for part in scenes.values() for scene in part):
+    parts = [modality.dataset("train"), modality.dataset("test")]
+    name = path.absolute().stem
+    scenes = {f"{name}_train": parts[0], f"{name}_test": parts[1]}
+    if list(parts[0].ids) == list(parts[1].ids):  # data of one scene
+        scenes = {name: modality.dataset("all")}
+    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+    if not all(_splits_itself(scene, config.held_out_every) for scene in parts[1]):
         notes.append("SRN layout cannot say which views are for testing: they come last.")
     count = write_srn(scenes, out)
     for note in notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{out}: {count} scenes")
+
+
+def _splits_itself(scene: Scene, held_out_every: int) -> bool:
+    """Whether the views for testing are those that are chosen where nothing says so."""
+    usual = attrs.evolve(scene, for_test=None).hidden(held_out_every)
+    return bool((scene.hidden(held_out_every) == usual).all())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -126,11 +126,14 @@ class BlenderLayout(Layout):
             raise UserError(f"'{path}' has no list of 'frames'. Expected {LAYOUT}.")
         common = {key: value for key, value in document.items() if key != "frames"}
         parts = _parts_by_file(document)
+        only_listed = "train" in parts.values()
         for index, frame in enumerate(frames):
             where = f"'{path}', frame {index}"
             told = frame.get("file_path")
             if not isinstance(told, str) or not told.strip():
                 raise UserError(f"{where} has no 'file_path'.")
+            if only_listed and told not in parts:
+                continue
             matrix = _matrix(frame.get("transform_matrix"), where)
             pose, scale = checked_pose(matrix, f"{where}: transform_matrix", may_be_scaled=True)
             part = _part_of_file(path) or parts.get(told)
