@@ -18,7 +18,7 @@ from functa_nerf.modality import Nerf
 from functa_nerf.photography import photograph, rig, square_lens
 from functa_nerf.surfaces import plain, sampled
 
-COLOURS = {
+COLOURS: dict[tuple[int, ...], tuple[int, int, int]] = {
     (1, 0, 0): (230, 30, 30),
     (-1, 0, 0): (30, 200, 60),
     (0, 1, 0): (40, 60, 220),
@@ -228,6 +228,7 @@ def test_a_mesh_is_rendered_once_however_it_is_called(tmp_path, monkeypatch):
     assert len(made) == 3
 
 
+@pytest.mark.slow
 def test_processes_give_what_one_process_gives(tmp_path):
     for i in range(13):
         (tmp_path / "data").mkdir(exist_ok=True)
@@ -281,7 +282,9 @@ def test_names_in_a_mesh_lead_nowhere_else(tmp_path):
     assert any("not there" in note for note in read(tmp_path / "s").notes)
 
 
-STL_NAN = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, np.nan]], [[0, 1, 2]], process=False)
+STL_NAN = trimesh.Trimesh(
+    np.array([[0, 0, 0], [1, 0, 0], [0, 1, np.nan]]), np.array([[0, 1, 2]]), process=False
+)
 BAD = {
     "garbage.glb": (b"garbage", "cannot be read as GLB"),
     "garbage.off": (b"\x00\x01", "cannot be read as OFF"),
