@@ -25,7 +25,7 @@ def describe(scenes: Dataset[Scene], config: NerfConfig) -> Mapping[str, str]:
         "camera distance": f"{_span(distances)} from the origin",
         "rays": f"{config.points_per_ray} points, depth {config.near:g} to {config.far:g}",
         "looked at": f"{_point(orbit.target)} (up is {_point(orbit.up)})",
-        "evaluation": f"every {config.held_out_every}th view of a test scene is hidden and scored",
+        "evaluation": _evaluation(scenes, config),
     }
 
 
@@ -48,6 +48,13 @@ def range_notes(scenes: Dataset[Scene], config: NerfConfig) -> Iterator[str]:
             f"--set modality.near={max(depth - 0.5, 0.05):.3g} "
             f"--set modality.far={depth + 0.5:.3g}."
         )
+
+
+def _evaluation(scenes: Dataset[Scene], config: NerfConfig) -> str:
+    """Which views of a test scene are scored."""
+    if any(scene.for_test is not None for scene in scenes):
+        return "the views that are kept for testing are hidden and scored"
+    return f"every {config.held_out_every}th view of a test scene is hidden and scored"
 
 
 def _span(values: Sequence[float]) -> str:

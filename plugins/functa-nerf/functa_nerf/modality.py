@@ -34,10 +34,13 @@ from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
 from functa_nerf.files import Files
 from functa_nerf.inspection import describe, range_notes
+from functa_nerf.layouts import find_layout
+from functa_nerf.meshes import MeshOptions
+from functa_nerf.reading import SceneReader, Wanted, background_notes
 from functa_nerf.rendering import Rendering, depths, render_rays
+from functa_nerf.resizing import Size, resampling
 from functa_nerf.sampling import choose, observe
 from functa_nerf.scenes import Scene
-from functa_nerf.srn import SrnReader
 
 POINTS_AT_ONCE = 2**18
 """Field points that a picture is rendered with at a time: bounds memory at any resolution."""
@@ -69,7 +72,7 @@ class Nerf(Modality[Scene]):
         return Spec(Box((-bound,) * 3, (bound,) * 3), channels=4)
 
     def dataset(self, split: Split) -> Dataset[Scene]:
-        """Scenes in SRN layout, or the embedded furniture.
+        """Scenes from files in any of the layouts, or the embedded furniture.
 
         Views are resampled to the prepared size where there is one. Raises `UserError` for
         whatever is wrong with the files, and for test scenes of a single view, which have none to
@@ -206,28 +209,39 @@ class Nerf(Modality[Scene]):
         return Lens(**self.state["lens"])
 
     @property
-    def _size(self) -> tuple[int, int] | None:
-        """Height and width of all views, None as long as the data says."""
+    def _size(self) -> Size:
+        """What all views are brought to; None as long as the data says."""
         if self._state is not None:
             return self._lens.height, self._lens.width
-        side = self.config.resolution
-        return None if side is None else (side, side)
+        return self.config.resolution
 
     @cached_property
-    def _reader(self) -> SrnReader:
+    def _reader(self) -> SceneReader:
         assert self.source.path is not None
-        files = Files(self.source.path)
-        return SrnReader(files, self._size, self.config.max_views, self.source.skip_bad)
+        config, files = self.config, Files(self.source.path)
+        wanted = Wanted(self._size, config.max_views, config.white_background)
+        options = MeshOptions(config.mesh_views, config.mesh_up, config.mesh_labels)
+        return SceneReader(
+            layout=find_layout(files, wanted, options),
+            root=str(files.root),
+            white=config.white_background,
+            held_out_every=config.held_out_every,
+            skip_bad=self.source.skip_bad,
+            label_names=None if self._state is None else self.state["label_names"],
+        )
 
     def _embedded(self, split: Split) -> Dataset[Scene]:
         scenes = embedded(split, self.source)
         kept = [self._fitted(scene) for scene in scenes]
-        return attrs.evolve(scenes, load=kept.__getitem__)
+        notes = list(background_notes(kept, self.config.white_background))
+        return attrs.evolve(scenes, load=kept.__getitem__, notes=notes)
 
     def _fitted(self, scene: Scene) -> Scene:
         """An embedded scene with the options applied that a reader applies to files."""
         few = scene.thinned(self.config.max_views)
-        return few if self._size is None else few.resized(*self._size)
+        lens = few.lens
+        to = resampling(lens.height, lens.width, self._size, f"scene '{scene.id}'")
+        return few.resized(to.height, to.width)
 
     def _render(
         self, field: Field, queries: Float[Tensor, "*B N 6"], noise: Generator | None = None
