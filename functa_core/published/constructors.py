@@ -94,11 +94,19 @@ def view(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
 
 
 def short(value: Any) -> str:
-    """Any value in at most 60 printable characters."""
-    if isinstance(value, int) and abs(value) > 10**18:
-        return "a huge number"
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """A number, a text or a shape in at most 60 printable characters, of all else its type.
+
+    What a file holds can refer to itself, or be endless when written out.
+    """
+    if isinstance(value, str | bytes):
+        text = ascii(value[:60])
+        return text if len(text) <= 60 else text[:57] + "..."
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, tuple | list) and len(value) <= 8:
+        parts = [short(v) if isinstance(v, int | float) else type(v).__name__ for v in value]
+        return f"({', '.join(parts)})"
+    return f"a {type(value).__name__}"
 
 
 def _dtype(args: tuple[Any, ...]) -> Dtype:

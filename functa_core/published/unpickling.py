@@ -87,6 +87,8 @@ class _Machine:
     def step(self, opcode: str, argument: Any) -> None:
         """Do what one opcode says."""
         if opcode in _LITERALS:
+            if isinstance(argument, int) and argument.bit_length() > 63:
+                raise Refused("a whole number of more than 64 bits")
             self.stack.append(bytes(argument) if type(argument) is bytearray else argument)
         elif opcode in _CONSTANTS:
             self.stack.append(_CONSTANTS[opcode]())
@@ -192,10 +194,11 @@ def _printable(name: str) -> str:
     return ascii(name)[1:-1][:80]
 
 
-_LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
-)
+_LITERALS = {
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,

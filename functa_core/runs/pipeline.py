@@ -12,6 +12,7 @@ from functa_core.discovery.hookspecs import Event
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
 from functa_core.runs.checkpoint import load_progress
+from functa_core.runs.console import warn
 from functa_core.runs.encoding import Encoder, encode
 from functa_core.runs.evaluation import evaluate
 from functa_core.runs.opening import Session, describe_spec, make_encoder
@@ -88,10 +89,12 @@ def make_functaset(
 def _functaset(session: Session, encoder: Encoder, split: str, signals: Dataset[Any]) -> Functaset:
     path = session.directory.functaset(split)
     digest = sha256(session.directory.weights)
+    keep = False
     if path.is_file():
         there = Functaset.load(path)
         if there.weights_sha256 == digest and there.ids == list(signals.ids):
             return there
+        keep = there.published and there.weights_sha256 == digest
     made = make_functaset(
         encoder,
         signals,
@@ -99,7 +102,10 @@ def _functaset(session: Session, encoder: Encoder, split: str, signals: Dataset[
         weights_sha256=digest,
         plugin_version=session.plugin.version,
     )
-    made.save(path)
+    if keep:
+        warn(f"{path} holds published latents and is left as it is.")
+    else:
+        made.save(path)
     return made
 
 
@@ -107,13 +113,15 @@ def _facts(session: Session, encoder: Encoder) -> dict[str, Any]:
     """What metrics.json says of the run itself."""
     config, network = session.config, encoder.learner.network
     progress = load_progress(session.directory.checkpoints)
+    # How long published weights were trained is not known.
+    steps = None if session.directory.published.is_file() else config.meta.steps
     return {
         "modality": config.modality_name,
         "data": config.data.path or "embedded",
         "n_train": len(session.train),
         "n_test": len(session.test),
         "seed": config.seed,
-        "steps": progress.step if progress else config.meta.steps,
+        "steps": progress.step if progress else steps,
         "seconds": round(progress.seconds, 3) if progress else None,
         "params": sum(parameter.numel() for parameter in encoder.learner.parameters()),
         "latent_numbers": network.latent_numbers,

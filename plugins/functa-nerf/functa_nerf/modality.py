@@ -22,6 +22,7 @@ from functa_core import (
     Field,
     Modality,
     Observations,
+    Published,
     Spec,
     Split,
     State,
@@ -35,6 +36,7 @@ from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
 from functa_nerf.files import Files
 from functa_nerf.inspection import describe, range_notes
+from functa_nerf.published import recognise
 from functa_nerf.rendering import Rendering, depths, render_rays
 from functa_nerf.sampling import choose, observe
 from functa_nerf.scenes import Scene
@@ -61,6 +63,11 @@ class Nerf(Modality[Scene]):
         "meta": {"steps": 280, "batch_size": 8, "lr": 8e-4, "encode_batch": 8, "chunk": 256},
     }
     config: NerfConfig
+
+    @classmethod
+    def from_published(cls, config: Mapping[str, Any]) -> Published | None:
+        """Recognise published weights of scenes. Raises `UserError` for impossible views."""
+        return recognise(config)
 
     @property
     def spec(self) -> Spec:
