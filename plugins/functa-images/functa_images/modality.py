@@ -54,7 +54,7 @@ class Images(Modality[np.ndarray]):
 
     @classmethod
     def from_published(cls, config: Mapping[str, Any]) -> Published | None:
-        """Recognise published weights of pictures."""
+        """Recognise published weights of pictures. Raises `UserError` for impossible sizes."""
         return recognise(config)
 
     @property

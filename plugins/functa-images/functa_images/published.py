@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from functa_core import Published
+from functa_core import Published, UserError
 
 KIND = "image"
 NAMES = "celeb_a_hq"
@@ -16,6 +16,9 @@ def recognise(config: Mapping[str, Any]) -> Published | None:
     """Size and channels of the pictures that published weights were trained on.
 
     The authors' training uses every pixel, so `points` is None.
+
+    Raises:
+        UserError: pictures of no possible size.
     """
     dataset = config.get("dataset")
     if not isinstance(dataset, Mapping):
@@ -34,6 +37,9 @@ def recognise(config: Mapping[str, Any]) -> Published | None:
             known[key] = dataset[key]
         else:
             notes.append(f"dataset.{key} is not in the file; taken as {value}, CelebA-HQ's.")
+    for key, value in known.items():
+        if type(value) is not int or value < 1:
+            raise UserError(f"the configuration's dataset.{key} is not a whole number above 0.")
     side, channels = known["resolution"], known["num_channels"]
     return Published(
         options={"resolution": side, "channels": channels, "points": None},
