@@ -95,8 +95,8 @@ def test_the_module_names_of_old_numpy_and_new():
 
 def jax_array(module: str, function: str) -> bytes:
     """What JAX's `__reduce__` writes: (fun, args, state, aval), with numpy's own three inside."""
-    fun, args, state = np.arange(3, dtype=np.float32).__reduce__()
-    parts = [pickle.dumps(part, protocol=2)[2:-1] for part in (fun, args, state)]
+    reduced = tuple(np.arange(3, dtype=np.float32).__reduce__())
+    parts = [pickle.dumps(part, protocol=2)[2:-1] for part in reduced]
     weak = pickles.dict_of(weak_type=b"\x89", named_shape=pickles.EMPTY_DICT)
     return pickles.call(pickles.name(module, function), *parts, weak)
 
