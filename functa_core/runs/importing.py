@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import attrs
 from torch import Tensor
 
 from functa_core import __version__
-from functa_core.discovery.loading import Plugin, load_plugin, load_working
+from functa_core.discovery.loading import Plugin
 from functa_core.errors import UserError
 from functa_core.files import save_tensors, sha256, write_new
 from functa_core.meta.learner import build_learner
-from functa_core.modality import Modality, Published
+from functa_core.modality import Modality
 from functa_core.published.checkpoint import START, Checkpoint, check_shapes, learner_tensors
 from functa_core.published.modulations import (
     SPLITS,
@@ -42,6 +41,7 @@ from functa_core.runs.opening import (
     read_state,
     require_trained,
 )
+from functa_core.runs.recognising import recognise
 
 
 @attrs.frozen(eq=False)
@@ -142,69 +142,6 @@ def read_checkpoint(
         "notes": [*published.notes, *settings.notes],
     }
     return Imported(plugin, config, prepared, tensors, counts, about)
-
-
-def recognise(
-    config: Mapping[str, Any], where: str, modality: str | None
-) -> tuple[Plugin, Published]:
-    """The one modality that knows this configuration.
-
-    Raises:
-        UserError: none or several do, or the one that does cannot use it.
-    """
-    if modality is not None:
-        asked, failures = [load_plugin(modality)], list[UserError]()
-    else:
-        asked, failures = load_working()
-    for failure in failures:
-        warn(f"left out: {failure}")
-    found = []
-    for plugin in asked:
-        try:
-            answer = _ask(plugin, config)
-        except BrokenAnswer as error:
-            if modality is not None:
-                raise
-            warn(f"left out: {error}")
-            continue
-        if answer is not None:
-            found.append((plugin, answer))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = " and ".join(plugin.modality.name for plugin, _ in found)
-        raise UserError(f"{where} is recognised by {names}; choose one with --modality NAME.")
-    names = ", ".join(plugin.modality.name for plugin in asked) or "none is installed"
-    said = {key: config[key] for key in ("dataset", "model") if key in config} or list(config)
-    raise UserError(
-        f"no modality recognises the configuration of {where} (asked: {names}).\n"
-        f"It says {ascii(said)[:400]}."
-    )
-
-
-class BrokenAnswer(UserError):
-    """A plugin's `from_published` failed: its author's to mend."""
-
-
-def _ask(plugin: Plugin, config: Mapping[str, Any]) -> Published | None:
-    """What a modality makes of a copy of the configuration.
-
-    Raises:
-        UserError: it recognises the configuration, and refuses it.
-        BrokenAnswer: it failed.
-    """
-    try:
-        answer: Any = plugin.modality.from_published(copy.deepcopy(dict(config)))
-        if not isinstance(answer, Published | None):
-            raise TypeError(f"it gave {type(answer).__name__} instead of Published")
-    except UserError:
-        raise
-    except Exception as error:
-        raise BrokenAnswer(
-            f"modality '{plugin.modality.name}' failed to read the configuration "
-            f"({type(error).__name__}: {error}). Report it to its author."
-        ) from error
-    return answer
 
 
 def write_run(imported: Imported, directory: RunDirectory) -> None:
