@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from functa_core.modality import Field as Field
     from functa_core.modality import Metric as Metric
     from functa_core.modality import Modality as Modality
+    from functa_core.modality import Published as Published
     from functa_core.modality import Spec as Spec
     from functa_core.modality import State as State
     from functa_core.modality import UnitSphere as UnitSphere
@@ -51,6 +52,7 @@ _HOMES = {
         "Field",
         "Metric",
         "Modality",
+        "Published",
         "Spec",
         "State",
         "UnitSphere",

@@ -34,7 +34,8 @@ class Functaset:
         split: "train", "test" or "all".
         weights_sha256: digest of the `weights.safetensors` the latents belong to.
         inner_steps: of the fit.
-        versions: of the core and of the plugin.
+        versions: of the core and of the plugin; of latents that somebody else has published also
+            the digest of their file, as "published".
     """
 
     latents: Float[Tensor, "n *latent"]
@@ -52,6 +53,11 @@ class Functaset:
     def __len__(self) -> int:
         """The number of signals n."""
         return self.latents.shape[0]
+
+    @property
+    def published(self) -> bool:
+        """Whether the latents are somebody else's fits, which nothing here can make again."""
+        return "published" in self.versions
 
     def save(self, path: Path) -> None:
         """Write a safetensors file atomically; parent folders are made."""

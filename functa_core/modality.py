@@ -128,6 +128,21 @@ class Metric:
     compute: Callable[[Tensor, Observations], Tensor]
 
 
+@attrs.frozen
+class Published:
+    """What a modality makes of the configuration of a published checkpoint.
+
+    Attributes:
+        options: of its `Config`, by name, those that the configuration decides.
+        state: what `prepare` would have returned, had the weights been trained here.
+        notes: what was not in the configuration and had to be assumed, one sentence each.
+    """
+
+    options: Mapping[str, Any]
+    state: State
+    notes: Sequence[str] = ()
+
+
 Baseline = Callable[[Sequence[Any], Observations, Tensor], Tensor]
 """(signals, observations, visible (B, N)) → predicted values (B, N, C).
 
@@ -161,6 +176,24 @@ class Modality(ABC, Generic[S]):
         self.config = config
         self.source = source
         self._state = state
+
+    @classmethod
+    def from_published(cls, config: Mapping[str, Any]) -> Published | None:
+        """Recognise the configuration of a published checkpoint (google-deepmind/functa).
+
+        Args:
+            config: plain nested values from a stranger's file: sections such as "dataset", "model"
+                and "training", any of which, and any key, may be missing or of the wrong type.
+
+        Returns:
+            What follows from it for this modality, or None if it is not of this modality.
+
+        Raises:
+            UserError: it is of this modality, but says what cannot be.
+
+        Default: None.
+        """
+        return None
 
     @property
     def state(self) -> State:

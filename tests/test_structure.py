@@ -24,7 +24,7 @@ ROOMS = [
     {"discovery", "networks"},
     {"meta"},
     {"functaset", "encoding", "baselines"},
-    {"tasks"},
+    {"tasks", "published"},
     {"runs"},
     {"cli"},
 ]
@@ -86,6 +86,25 @@ def test_the_core_names_no_modality():
                 assert not (isinstance(name, str) and words.search(name)), f"{path}: {name}"
 
 
+def test_nothing_here_unpickles():
+    """One file reads pickles, opcode by opcode, with nothing but inert data within its reach."""
+    machine = CORE / "published" / "unpickling.py"
+    forbidden = {"pickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+    for path in [*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("functa_*/*.py")]:
+        modules = imported_modules(path)
+        assert not forbidden & {module.split(".")[0] for module in modules}, path
+        assert ("pickletools" in modules) == (path == machine), path
+        assert "allow_pickle=True" not in path.read_text(), path
+    allowed = {"__future__", "attrs", "collections", "math", "numpy", "pathlib", "typing"}
+    for path in (machine, machine.with_name("constructors.py")):
+        outside = {module.split(".")[0] for module in imported_modules(path)}
+        assert outside <= allowed | {"pickletools", "functa_core"}, path
+        tree = ast.parse(path.read_text())
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        called = {function.id for function in calls if isinstance(function, ast.Name)}
+        assert not called & {"eval", "exec", "compile", "__import__", "setattr", "open"}, path
+
+
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda p: p.name)
 def test_plugins_import_only_the_public_api(plugin):
     package = plugin.name.replace("-", "_")
@@ -112,6 +131,7 @@ def test_the_public_api_is_this():
             "Metric",
             "Modality",
             "Observations",
+            "Published",
             "Run",
             "Spec",
             "Split",

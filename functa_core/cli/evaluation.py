@@ -40,9 +40,16 @@ def report(run: Path, device: str) -> None:
 
 
 def _session(run: Path, device: str) -> Session:
+    from functa_core.console import warn
     from functa_core.runs.directory import RunDirectory
     from functa_core.runs.opening import require_trained, resume
 
     directory = RunDirectory(run)
     require_trained(directory)
-    return resume(directory, device)
+    session = resume(directory, device)
+    if directory.published.is_file() and session.config.data.path is None:
+        warn(
+            "this run was imported without data, so figures are of the modality's embedded set, "
+            "which its weights were not trained on. Import it with --data PATH for others."
+        )
+    return session

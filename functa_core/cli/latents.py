@@ -29,10 +29,11 @@ def encode(run: Path, data: str | None, split: str, out: Path, device: str, skip
     """Fit a latent to every signal and write them as a functaset."""
     from functa_core.console import warn
     from functa_core.runs.api import load_run
+    from functa_core.runs.directory import check_file
 
     if split not in ("train", "test", "all"):
         raise UserError(f"--split must be train, test or all, got '{split}'.")
-    _check_output_file(out)
+    check_file(out, ".safetensors")
     opened = load_run(run, device)
     signals = opened.dataset(cast("Split", split), data, skip_bad=skip_bad)
     if len(signals) == 0:
@@ -128,15 +129,3 @@ def _short(value: object) -> object:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return value
-
-
-def _check_output_file(out: Path) -> None:
-    if out.is_dir():
-        raise UserError(
-            f"--out {out} is a folder; a file is needed, such as {out}/all.safetensors."
-        )
-    from functa_core.runs.directory import check_folder
-
-    check_folder(out.parent)
-    if out.suffix != ".safetensors":
-        raise UserError(f"--out must end in .safetensors, got '{out.name}'.")

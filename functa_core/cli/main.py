@@ -21,6 +21,8 @@ COMMANDS = {
     "decode": ("latents", "Turn a functaset back into signals, at any resolution."),
     "functaset": ("latents", "Look at functasets."),
     "views": ("tasks", "Predict new views from few; its figures and pictures."),
+    "export-npz": ("published", "Write functasets as one npz."),
+    "import-deepmind": ("published", "Published weights or modulations of the paper's authors."),
     "evaluate": ("evaluation", "Figures of a run, beside its baselines."),
     "report": ("evaluation", "Draw the pictures of a run and write report.html."),
     "config": ("inspection", "Print a modality's complete default configuration as YAML."),
@@ -45,7 +47,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"functa_core.cli.{COMMANDS[name][0]}")
-        command: click.Command = getattr(module, name)
+        command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 
     def resolve_command(

@@ -105,6 +105,20 @@ def load_plugin(name: str) -> Plugin:
     return load_entry(find(name))
 
 
+def load_working() -> tuple[list[Plugin], list[UserError]]:
+    """Every installed plugin that can be loaded, and why the others cannot.
+
+    For what no single plugin can be named for; a run loads only its own.
+    """
+    plugins, failures = [], []
+    for name in sorted({entry.name for entry in installed()}):
+        try:
+            plugins.append(load_plugin(name))
+        except UserError as error:
+            failures.append(error)
+    return plugins, failures
+
+
 def load_entry(entry: EntryPoint) -> Plugin:
     """Import an entry point, check its hooks and take the modality that it announces.
 

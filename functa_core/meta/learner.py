@@ -42,7 +42,7 @@ class MetaConfig:
         (0.005, 0.1), "range that the learned inner rates are drawn from", low=0
     )
     rates_clip: tuple[float, float] = option(
-        (0.0, 1.0), "range that the learned inner rates are held in", low=0
+        (0.0, 1.0), "range that the learned inner rates are held in; imported ones may be negative"
     )
 
     @rates_init.validator

@@ -46,6 +46,11 @@ class RunDirectory:
         return self.root / "weights.safetensors"
 
     @property
+    def published(self) -> Path:
+        """Where imported weights came from, and what was assumed of them; others have none."""
+        return self.root / "published.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The last good states of training."""
         return self.root / "checkpoints"
@@ -142,3 +147,12 @@ def check_folder(path: Path) -> None:
         raise UserError(f"--out {path} cannot be made: {there} is a file.")
     if not os.access(there, os.W_OK):
         raise UserError(f"--out {path} cannot be made: {there} may not be written to.")
+
+
+def check_file(path: Path, suffix: str) -> None:
+    """Raise a `UserError` unless `path` can be written and ends in `suffix`."""
+    if path.is_dir():
+        raise UserError(f"--out {path} is a folder; a file is needed, such as {path}/all{suffix}.")
+    check_folder(path.parent)
+    if path.suffix != suffix:
+        raise UserError(f"--out must end in {suffix}, got '{path.name}'.")

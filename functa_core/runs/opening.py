@@ -89,7 +89,7 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
         write_new(directory.config, to_yaml(config))
     except FileExistsError as error:  # another process was first
         raise already_a_run(directory.root) from error
-    write_json(directory.modality, _about(plugin, modality))
+    write_json(directory.modality, describe_modality(plugin, modality))
     return Session(directory, plugin, config, modality, train, test, where)
 
 
@@ -190,7 +190,8 @@ def describe_spec(modality: Modality[Any]) -> dict[str, Any]:
     }
 
 
-def _about(plugin: Plugin, modality: Modality[Any]) -> dict[str, Any]:
+def describe_modality(plugin: Plugin, modality: Modality[Any]) -> dict[str, Any]:
+    """What modality.json says."""
     return {
         "modality": modality.name,
         "plugin_version": plugin.version,

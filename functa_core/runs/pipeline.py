@@ -10,6 +10,7 @@ import attrs
 import torch
 
 from functa_core import __version__
+from functa_core.console import warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
 from functa_core.encoding import Encoder, encode
@@ -136,10 +137,12 @@ def make_functaset(
 def _functaset(session: Session, encoder: Encoder, split: str, signals: Dataset[Any]) -> Functaset:
     path = session.directory.functaset(split)
     digest = sha256(session.directory.weights)
+    keep = False
     if path.is_file():
         there = Functaset.load(path)
         if there.weights_sha256 == digest and there.ids == list(signals.ids):
             return there
+        keep = there.published and there.weights_sha256 == digest
     made = make_functaset(
         encoder,
         signals,
@@ -147,7 +150,10 @@ def _functaset(session: Session, encoder: Encoder, split: str, signals: Dataset[
         weights_sha256=digest,
         plugin_version=session.plugin.version,
     )
-    made.save(path)
+    if keep:
+        warn(f"{path} holds published latents and is left as it is.")
+    else:
+        made.save(path)
     return made
 
 
@@ -155,13 +161,15 @@ def _facts(session: Session, encoder: Encoder) -> dict[str, Any]:
     """What metrics.json says of the run itself."""
     config, network = session.config, encoder.learner.network
     progress = load_progress(session.directory.checkpoints)
+    # How long published weights were trained is not known.
+    steps = None if session.directory.published.is_file() else config.meta.steps
     return {
         "modality": config.modality_name,
         "data": config.data.path or "embedded",
         "n_train": len(session.train),
         "n_test": len(session.test),
         "seed": config.seed,
-        "steps": progress.step if progress else config.meta.steps,
+        "steps": progress.step if progress else steps,
         "seconds": round(progress.seconds, 3) if progress else None,
         "params": sum(parameter.numel() for parameter in encoder.learner.parameters()),
         "latent_numbers": network.latent_numbers,

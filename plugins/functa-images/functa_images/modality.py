@@ -18,6 +18,7 @@ from functa_core import (
     Metric,
     Modality,
     Observations,
+    Published,
     Spec,
     Split,
     State,
@@ -30,6 +31,7 @@ from functa_images.embedded import embedded
 from functa_images.options import ImagesConfig
 from functa_images.pictures import enlarged_sheet, fits_sheet
 from functa_images.pixels import CHANNEL_WORDS, Pixels, image_of, to_float
+from functa_images.published import recognise
 from functa_images.reading import read, split_of
 from functa_images.similarity import SMALLEST_SIDE, ssim
 
@@ -49,6 +51,11 @@ class Images(Modality[np.ndarray]):
     }
 
     config: ImagesConfig
+
+    @classmethod
+    def from_published(cls, config: Mapping[str, Any]) -> Published | None:
+        """Recognise published weights of pictures. Raises `UserError` for impossible sizes."""
+        return recognise(config)
 
     @property
     def spec(self) -> Spec:

@@ -22,6 +22,7 @@ from functa_core import (
     Field,
     Modality,
     Observations,
+    Published,
     Spec,
     Split,
     State,
@@ -36,6 +37,7 @@ from functa_nerf.files import Files
 from functa_nerf.inspection import describe, range_notes
 from functa_nerf.layouts import find_layout
 from functa_nerf.meshes import MeshOptions
+from functa_nerf.published import recognise
 from functa_nerf.reading import SceneReader, Wanted, background_notes
 from functa_nerf.rendering import Rendering, depths, render_rays
 from functa_nerf.resizing import Size, resampling
@@ -64,6 +66,11 @@ class Nerf(Modality[Scene]):
     }
     tasks = ("views",)
     config: NerfConfig
+
+    @classmethod
+    def from_published(cls, config: Mapping[str, Any]) -> Published | None:
+        """Recognise published weights of scenes. Raises `UserError` for impossible views."""
+        return recognise(config)
 
     @property
     def spec(self) -> Spec:

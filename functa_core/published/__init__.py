@@ -1,0 +1,1 @@
+"""What the paper's authors published: reading it without running it."""
