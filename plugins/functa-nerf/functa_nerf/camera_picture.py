@@ -9,30 +9,36 @@ from typing import Any
 
 import attrs
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patches import Circle
 from mpl_toolkits.mplot3d import Axes3D
-from mpl_toolkits.mplot3d.art3d import Line3DCollection
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from functa_core import Artefact
 from functa_nerf.cameras import Lens, orbit_of
 from functa_nerf.scenes import Scene, spread
-from functa_nerf.sight import sight_of_scene
+from functa_nerf.sight import SAME_PLACE, sight_of_scene
 
 MOST_CAMERAS = 48
 """More than so many are thinned out evenly: they would hide each other."""
 THUMBNAILS, THUMBNAIL_INCHES = 8, 0.62
-FITTED, HIDDEN, SAMPLED, UP = "#1d4ed8", "#ea580c", "#86c79b", "#111827"
+FITTED, HIDDEN = "#1d4ed8", "#ea580c"
+SAMPLED, AHEAD = "#7cc496", "#9ca3af"
+TEXT, ALARM = "#111827", "#b91c1c"
 WORLD = {"x": "#dc2626", "y": "#16a34a", "z": "#2563eb"}
 FRUSTUM = 0.2
 """Length of a drawn frustum, as a share of the cameras' distance."""
+AHEAD_LENGTH = 0.6
+"""The same of a line that shows where a camera looks, where depths are not known."""
 
-Segments = Float[np.ndarray, "n 2 3"]
+Polygons = Float[np.ndarray, "n p 3"]
+Planes = tuple[float | None, float | None]
 
 
 @attrs.frozen(eq=False)
@@ -55,32 +61,43 @@ class _Stage:
     distance: float
     reach: float
 
-    def frusta(self, hidden: bool) -> Segments:
-        """Edges of the pyramids that the fitted or the hidden cameras see, with a mark on top."""
-        lens, length = self.lens, FRUSTUM * self.distance
-        left, right = -lens.cx / lens.focal, (lens.width - lens.cx) / lens.focal
-        top, bottom = lens.cy / lens.focal, (lens.cy - lens.height) / lens.focal
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        peak = ((left + right) / 2, top + 0.4 * (top - bottom))
-        edges = [((0, 0, 0), (*c, -1)) for c in corners]
-        edges += [((*a, -1), (*b, -1)) for a, b in zip(corners, corners[1:] + corners[:1])]
-        edges += [((*corners[0], -1), (*peak, -1)), ((*peak, -1), (*corners[1], -1))]
-        return self._seen_by(self.poses[self.hidden == hidden], np.array(edges) * length)
+    def frusta(self, hidden: bool) -> Polygons:
+        """Triangles from the fitted or the hidden cameras to the edges of what they see."""
+        corners = self._corners()
+        sides = [
+            (np.zeros(3), one, other)
+            for one, other in zip(corners, np.roll(corners, -1, axis=0), strict=True)
+        ]
+        return self._seen_by(self.poses[self.hidden == hidden], np.stack(sides))
 
-    def sampled(self, near: float, far: float) -> Segments:
+    def roofs(self, hidden: bool) -> Polygons:
+        """A triangle on the upper edge of each picture."""
+        left, right, _, lower_left = self._corners()
+        peak = (left + right) / 2 + 0.35 * (left - lower_left)
+        return self._seen_by(self.poses[self.hidden == hidden], np.stack([[left, peak, right]]))
+
+    def axes(self, near: float, far: float) -> Polygons:
         """The parts of the optical axes between two depths."""
-        return self._seen_by(self.poses, np.array([[(0, 0, -near), (0, 0, -far)]], float))
+        return self._seen_by(self.poses, np.array([[(0.0, 0.0, -near), (0.0, 0.0, -far)]]))
+
+    def _corners(self) -> Float[np.ndarray, "4 3"]:
+        """What a camera sees at a frustum's length: from the upper left corner clockwise."""
+        lens = self.lens
+        left, right = -lens.cx, lens.width - lens.cx
+        top, bottom = lens.cy, lens.cy - lens.height
+        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+        ahead = np.full((4, 1), -1.0)
+        return np.hstack([corners / lens.focal, ahead]) * FRUSTUM * self.distance
 
     @staticmethod
-    def _seen_by(poses: Float[np.ndarray, "V 4 4"], local: Float[np.ndarray, "e 2 3"]) -> Segments:
-        """Segments in camera coordinates, e for each of V cameras, in those of the drawing."""
+    def _seen_by(poses: Float[np.ndarray, "V 4 4"], local: Float[np.ndarray, "e p 3"]) -> Polygons:
+        """From the coordinates of each of V cameras to those of the drawing."""
         turned = np.einsum("vij,epj->vepi", poses[:, :3, :3], local)
-        return np.asarray((turned + poses[:, None, None, :3, 3]).reshape(-1, 2, 3))
+        placed = turned + poses[:, None, None, :3, 3]
+        return np.asarray(placed.reshape(-1, *local.shape[1:]))
 
 
-def write_cameras(
-    scene: Scene, planes: tuple[float | None, float | None], every: int, path: Path
-) -> Artefact:
+def write_cameras(scene: Scene, planes: Planes, every: int, path: Path) -> Artefact:
     """The cameras of a scene from the side and from above, with some of what they see.
 
     Args:
@@ -90,15 +107,23 @@ def write_cameras(
     """
     fault = sight_of_scene(scene).fault
     stage = _stage(scene, every)
-    figure = Figure(figsize=(10.4, 5.6), dpi=100)
-    side: Any = figure.add_axes((0.0, 0.06, 0.5, 0.86), projection="3d")
-    above = figure.add_axes((0.5, 0.06, 0.5, 0.86))
+    if None in planes:  # room for where the cameras look, which may be outwards
+        stage = attrs.evolve(stage, reach=stage.reach + 0.5 * AHEAD_LENGTH * stage.distance)
+    figure = Figure(figsize=(10.4, 5.8), dpi=100)
+    side: Any = figure.add_axes((0.0, 0.06, 0.48, 0.83), projection="3d")
+    above = figure.add_axes((0.48, 0.06, 0.52, 0.83))
     _draw_side(side, stage, planes)
     _draw_above(above, stage, planes)
     _draw_thumbnails(above, stage, scene)
-    title = f"{scene.id}: {scene.views} cameras"
-    figure.suptitle(f"{title}. {fault}".rstrip(". "), color="#b91c1c" if fault else UP, fontsize=12)
-    figure.legend(handles=_legend(stage, planes), loc="lower center", ncols=5, frameon=False)
+    title = f"{scene.id}, {scene.views} cameras" + (f": {fault}" if fault else "")
+    figure.suptitle(title, color=ALARM if fault else TEXT, fontsize=13)
+    circle = f"distance {stage.distance:.3g}"
+    for x, text in (
+        (0.24, "from the side"),
+        (0.74, f"from above, with what some see (circle: {circle})"),
+    ):
+        figure.text(x, 0.9, text, ha="center", color=TEXT, fontsize=10)
+    figure.legend(handles=_legend(stage, planes), loc="lower center", ncols=3, frameon=False)
     figure.savefig(path)
     caption = (
         f"The cameras of scene '{scene.id}' from the side and from above. Each pyramid opens to "
@@ -123,9 +148,11 @@ def _stage(scene: Scene, every: int) -> _Stage:
     moved[:, :3, :3] = frame @ poses[:, :3, :3]
     moved[:, :3, 3] = (positions - middle) @ frame.T
     distances = np.linalg.norm(moved[:, :3, 3], axis=1)
-    distance = float(np.median(distances)) or 1.0
+    distance = float(np.median(distances))
+    if distance <= SAME_PLACE * np.abs(positions).max():
+        distance = 1.0  # all at one point: any size will do
     hidden = scene.hidden(every)[chosen].numpy()
-    reach = max(float(distances.max()), distance * (1 + FRUSTUM))
+    reach = max(float(distances.max()), distance)
     return _Stage(moved, scene.lens, hidden, frame.T, distance, reach)
 
 
@@ -137,35 +164,30 @@ def _frame(up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
     return np.stack([east, np.cross(up, east), up])
 
 
-def _draw_side(axes: Axes3D, stage: _Stage, planes: tuple[float | None, float | None]) -> None:
+def _draw_side(axes: Axes3D, stage: _Stage, planes: Planes) -> None:
     """In three dimensions, from a little above the horizon."""
-    for segments, style in _lines(stage, planes):
-        axes.add_collection3d(Line3DCollection(segments, **style))
+    for polygons, style in _shapes(stage, planes):
+        axes.add_collection3d(Poly3DCollection(polygons, **style))
     for name, direction in zip(WORLD, stage.world, strict=True):
-        end = direction * 0.45 * stage.distance
-        axes.plot(*np.stack([np.zeros(3), end], axis=1), color=WORLD[name], linewidth=1.6)
-        axes.text(*(end * 1.18), name, color=WORLD[name], fontsize=9, ha="center", va="center")
-    axes.scatter([0], [0], [0], color=UP, s=14)
-    limit = 0.78 * stage.reach
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
-    axes.set_box_aspect((1, 1, 1))
+        end = direction * 0.4 * stage.distance
+        axes.plot(*np.stack([np.zeros(3), end], axis=1), color=WORLD[name], linewidth=2)
+        axes.text(*(end * 1.25), name, color=WORLD[name], fontsize=10, ha="center", va="center")
+    limit = 0.8 * stage.reach
+    middle = stage.poses[:, 2, 3].mean() / 2
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(middle - limit, middle + limit))
+    axes.set_box_aspect((1, 1, 1), zoom=1.35)
     axes.view_init(elev=22, azim=-60)
     axes.set_axis_off()
-    axes.set_title("from the side", fontsize=10, y=0.98)
 
 
-def _draw_above(axes: Axes, stage: _Stage, planes: tuple[float | None, float | None]) -> None:
-    """Along the up axis, on a plane."""
-    for segments, style in _lines(stage, planes):
-        axes.add_collection(LineCollection(segments[..., :2], **style))
-    axes.plot(0, 0, marker="o", markersize=4, color=UP)
-    ring = np.linspace(0, 2 * math.pi, 100)
-    axes.plot(stage.distance * np.cos(ring), stage.distance * np.sin(ring), color="#d1d5db", lw=0.8)
-    axes.annotate(f"{stage.distance:.3g}", (0, -stage.distance), fontsize=8, color="#6b7280")
+def _draw_above(axes: Axes, stage: _Stage, planes: Planes) -> None:
+    """Along the up axis, on a plane, with a circle at the cameras' distance."""
+    for polygons, style in _shapes(stage, planes):
+        axes.add_collection(PolyCollection(list(polygons[..., :2]), **style))
+    axes.add_patch(Circle((0, 0), stage.distance, fill=False, edgecolor="#d1d5db", linewidth=0.8))
     limit = 1.55 * stage.reach
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     axes.set_axis_off()
-    axes.set_title("from above, with what some of them see", fontsize=10, y=0.98)
 
 
 def _draw_thumbnails(axes: Axes, stage: _Stage, scene: Scene) -> None:
@@ -192,23 +214,31 @@ def _draw_thumbnails(axes: Axes, stage: _Stage, scene: Scene) -> None:
         )
 
 
-def _lines(
-    stage: _Stage, planes: tuple[float | None, float | None]
-) -> Iterator[tuple[Segments, dict[str, Any]]]:
-    """What both drawings show, as segments with their style."""
+def _shapes(stage: _Stage, planes: Planes) -> Iterator[tuple[Polygons, dict[str, Any]]]:
+    """What both drawings show, as polygons with their style."""
     near, far = planes
-    if near is not None and far is not None:
-        yield stage.sampled(near, far), {"colors": SAMPLED, "linewidths": 1.2, "alpha": 0.8}
-    yield stage.frusta(hidden=False), {"colors": FITTED, "linewidths": 1.0}
-    yield stage.frusta(hidden=True), {"colors": HIDDEN, "linewidths": 1.2}
+    if near is None or far is None:
+        ahead = stage.axes(0.0, AHEAD_LENGTH * stage.distance)
+        yield ahead, {"edgecolors": AHEAD, "facecolors": "none", "linewidths": 1.0}
+    else:
+        sampled = stage.axes(near, far)
+        yield sampled, {"edgecolors": SAMPLED, "facecolors": "none", "linewidths": 1.4}
+    for hidden, colour in ((False, FITTED), (True, HIDDEN)):
+        yield (
+            stage.frusta(hidden),
+            {"edgecolors": colour, "facecolors": to_rgba(colour, 0.12), "linewidths": 0.9},
+        )
+        yield stage.roofs(hidden), {"edgecolors": colour, "facecolors": colour, "linewidths": 0.5}
 
 
-def _legend(stage: _Stage, planes: tuple[float | None, float | None]) -> list[Line2D]:
+def _legend(stage: _Stage, planes: Planes) -> list[Line2D]:
     """What the colours mean, for what is there."""
     words = [(FITTED, "camera whose view is fitted")]
     if stage.hidden.any():
         words.append((HIDDEN, "camera whose view a test hides and scores"))
     near, far = planes
-    if near is not None and far is not None:
+    if near is None or far is None:
+        words.append((AHEAD, "where a camera looks"))
+    else:
         words.append((SAMPLED, f"sampled depths, {near:g} to {far:g}"))
-    return [Line2D([], [], color=colour, label=text, linewidth=2) for colour, text in words]
+    return [Line2D([], [], color=colour, label=text, linewidth=3) for colour, text in words]

@@ -58,9 +58,7 @@ def depth_range(
     return planes
 
 
-def range_notes(
-    scenes: Sequence[Scene], near: float | None, far: float | None
-) -> Iterator[str]:
+def range_notes(scenes: Sequence[Scene], near: float | None, far: float | None) -> Iterator[str]:
     """A warning if planes that were given do not contain what the cameras look at."""
     seen = sights(scenes) if scenes and (near is not None or far is not None) else []
     if not seen or seen[0].fault:
