@@ -146,7 +146,8 @@ def test_inspect_lines(odd):
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (9, 12, 3)), (30, (7, 7, 1)), (9, (400, 40, 4))])
 def test_a_sheet_of_the_data(tmp_path, count, shape):
-    np.save(tmp_path / "x.npy", np.stack([picture(*shape, seed=i) for i in range(count)]))
+    h, w, c = shape
+    np.save(tmp_path / "x.npy", np.stack([picture(h, w, c, seed=i) for i in range(count)]))
     run = prepared(tmp_path / "x.npy")
     (sheet,) = run.preview(run.dataset("train"), tmp_path)
     assert (sheet.path.name, sheet.media_type) == ("images.png", "image/png")
@@ -163,7 +164,7 @@ def test_a_sheet_of_the_data(tmp_path, count, shape):
 
 def test_the_sheet_says_the_label_or_the_end_of_the_id(tmp_path):
     names = ["one", "two"]
-    known = Dataset(["a", "b", "c"], list, labels=[1, -1, 0], label_names=names)
+    known = Dataset(["a", "b", "c"], lambda _: picture(2, 2), labels=[1, -1, 0], label_names=names)
     assert _captions(known) == ["two", "b", "one"]
     assert _captions(attrs.evolve(known, labels=None)) == ["a", "b", "c"]
     font = ImageFont.load_default(size=12)

@@ -37,7 +37,7 @@ from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
 from functa_nerf.files import Files
 from functa_nerf.inspection import describe
-from functa_nerf.planes import depth_range, furthest_coordinate, range_notes, undetermined
+from functa_nerf.planes import Undetermined, depth_range, furthest_coordinate, range_notes
 from functa_nerf.rendering import Rendering, depths, render_rays
 from functa_nerf.sampling import choose, observe
 from functa_nerf.scenes import Scene
@@ -105,9 +105,10 @@ class Nerf(Modality[Scene]):
             "lens": attrs.asdict(lens),
             "orbit": attrs.asdict(orbit_of(poses)),
         }
-        planes = depth_range(train, self.config.near, self.config.far)
-        if isinstance(planes, str):
-            return {**state, "near": None, "far": None, "undetermined": undetermined(train, planes)}
+        try:
+            planes = depth_range(train, self.config.near, self.config.far)
+        except Undetermined as error:
+            return {**state, "near": None, "far": None, "undetermined": str(error)}
         bound = math.ceil(furthest_coordinate(train, planes) * 1000) / 1000
         return {**state, "near": planes[0], "far": planes[1], "bound": bound}
 

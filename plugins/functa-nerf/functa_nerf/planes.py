@@ -26,9 +26,13 @@ LEAST_SHARE = 0.05
 """Near is at least this share of the depth at which the cameras look."""
 
 
+class Undetermined(UserError):
+    """Near and far are neither given nor to be derived from the cameras."""
+
+
 def depth_range(
     scenes: Sequence[Scene], near: float | None, far: float | None
-) -> tuple[float, float] | str:
+) -> tuple[float, float]:
     """Near and far: as given, or else such that they hold what the cameras of the scenes look at.
 
     That is a sphere around the point where a scene's cameras look. Its radius is that of the
@@ -36,14 +40,15 @@ def depth_range(
     is taken to fill the sphere that just fits into every picture. What is derived is rounded
     outwards to three digits.
 
-    Returns the planes, or why they cannot be derived. Raises `UserError` if the one plane that was
-    given leaves nothing between it and the other.
+    Raises:
+        Undetermined: the cameras do not look at one point from several sides.
+        UserError: the one plane that was given leaves nothing between it and the other.
     """
     if near is not None and far is not None:
         return near, far
     seen = sights(scenes)
     if seen[0].fault:
-        return seen[0].fault
+        raise _undetermined(scenes, seen[0].fault)
     radius = _object_radius(scenes, seen)
     nearest, furthest = min(s.nearest for s in seen), max(s.furthest for s in seen)
     first = _rounded(max(nearest - radius, LEAST_SHARE * nearest), math.floor)
@@ -73,16 +78,6 @@ def range_notes(scenes: Sequence[Scene], near: float | None, far: float | None) 
         )
 
 
-def undetermined(scenes: Sequence[Scene], reason: str) -> str:
-    """What to tell a user whose cameras do not say near and far."""
-    found = " ".join(check_poses(scenes))
-    return (
-        f"modality.near and modality.far cannot be derived from the cameras: {reason}.\n"
-        f"{found or 'Set both, as depths in units of the poses.'} "
-        "Pictures of the cameras: functa inspect --out DIR."
-    )
-
-
 def furthest_coordinate(scenes: Sequence[Scene], planes: tuple[float, float]) -> float:
     """The largest coordinate of a point on a ray between two depths, along any axis."""
     largest = 0.0
@@ -93,6 +88,15 @@ def furthest_coordinate(scenes: Sequence[Scene], planes: tuple[float, float]) ->
         ends = [beams[..., :3] + depth * beams[..., 3:] for depth in planes]
         largest = max(largest, *(float(end.abs().max()) for end in ends))
     return largest
+
+
+def _undetermined(scenes: Sequence[Scene], reason: str) -> Undetermined:
+    found = " ".join(check_poses(scenes))
+    return Undetermined(
+        f"modality.near and modality.far cannot be derived from the cameras: {reason}.\n"
+        f"{found or 'Set both, as depths in units of the poses.'} "
+        "Pictures of the cameras: functa inspect --out DIR."
+    )
 
 
 def _object_radius(scenes: Sequence[Scene], seen: Sequence[Sight]) -> float:

@@ -1,5 +1,6 @@
 """Poses in another convention are noticed, and others are not."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,9 @@ from functa_nerf.modality import Nerf
 from functa_nerf.sight import sight_of_scene
 from functa_nerf.silhouettes import explained, silhouettes_of
 
-FURNITURE = Path("/work/shared/data/furniture_srn.zip")
+FURNITURE = Path(os.environ.get("FUNCTA_TEST_DATA", "data")) / "furniture_srn.zip"
+"""A real set: FUNCTA_TEST_DATA names the folder that it is in."""
 FLIP, ROLL, BOTH = (1, -1, -1), (-1, -1, 1), (-1, 1, -1)
-
-
-def same(scene):
-    return scene
 
 
 WRONG = {
@@ -45,7 +43,6 @@ def test_each_wrong_convention_is_named_with_its_cure(nerf, what, shift):
     scenes = [spoil(moved(scene, shift)) for scene in nerf.dataset("train")]
     (note,) = check_poses(scenes)
     assert cure in note
-    assert "look" in note
 
 
 def moved(scene, shift):
