@@ -93,9 +93,10 @@ def furthest_coordinate(scenes: Sequence[Scene], planes: tuple[float, float]) ->
 def _undetermined(scenes: Sequence[Scene], reason: str) -> Undetermined:
     found = " ".join(check_poses(scenes))
     return Undetermined(
-        f"modality.near and modality.far cannot be derived from the cameras: {reason}.\n"
+        f"modality.near and modality.far cannot be derived from the cameras"
+        f"{'.' if found else f': {reason}.'}\n"
         f"{found or 'Set both, as depths in units of the poses.'} "
-        "Pictures of the cameras: functa inspect --out DIR."
+        "To see the cameras: functa inspect --out DIR."
     )
 
 
