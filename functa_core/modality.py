@@ -153,7 +153,9 @@ class Modality(ABC, Generic[S]):
     Config: ClassVar[type]
     """A frozen attrs class: this modality's options, made with `functa_core.options.option`."""
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Overrides of the core's defaults: {"model": {...}, "meta": {...}}."""
+    """Overrides of the core's defaults: {"model": {...}, "meta": {...}, "tasks": {...}}."""
+    tasks: ClassVar[Sequence[str]] = ()
+    """Names of the tasks that `functa run` does beside reconstruction."""
 
     def __init__(self, config: Any, source: DataSource, state: State | None = None) -> None:
         self.config = config
@@ -293,6 +295,20 @@ class Modality(ABC, Generic[S]):
         Default: `render` of the last field.
         """
         return self.render(fields[-1], out, [f"fit-{i}" for i in range(len(signals))])
+
+    def compare(
+        self, signals: Sequence[S], fields: Mapping[str, Field], out: Path
+    ) -> list[Artefact]:
+        """Pictures of signals beside what several fields make of them.
+
+        Args:
+            signals: B of them.
+            fields: of B latents each, by a few words that say what is special about them.
+            out: an existing folder.
+
+        Default: none.
+        """
+        return []
 
     def describe(self, signals: Dataset[S]) -> Mapping[str, str]:
         """Lines for `functa inspect` beside those the core prints. Default: none."""

@@ -2,7 +2,7 @@
 
 import io
 
-from functa_core.runs import console
+from functa_core import console
 
 
 class Terminal(io.StringIO):

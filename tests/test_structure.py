@@ -18,11 +18,13 @@ PLUGINS = [ROOT / "plugins" / "functa-images", ROOT / "plugins" / "functa-nerf"]
 
 # A room may import from those below it.
 ROOMS = [
-    {"errors", "options", "files", "cache", "seeding", "dataset", "observations", "coordinates"},
+    {"errors", "options", "files", "cache", "console", "seeding"}
+    | {"dataset", "observations", "coordinates"},
     {"modality"},
     {"discovery", "networks"},
     {"meta"},
-    {"functaset"},
+    {"functaset", "encoding", "baselines"},
+    {"tasks"},
     {"runs"},
     {"cli"},
 ]

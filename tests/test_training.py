@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -17,14 +18,18 @@ from functa_core import UserError, train
 from functa_core.runs import training
 from functa_core.runs.starting import open_session
 
-OPTIONS = {"modality": {"name": "clips"}, "meta": {"steps": 24, "checkpoint_every": 5}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "modality": {"name": "clips"},
+    "meta": {"steps": 24, "checkpoint_every": 5},
+}
+FALLING = {**OPTIONS, "meta": {**OPTIONS["meta"], "lr_final": 0.1}}
 COMMAND = [sys.executable, "-m", "functa_core", "train", "--modality", "clips"]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     root = tmp_path_factory.mktemp("straight") / "run"
-    train(OPTIONS, root)
+    train(FALLING, root)
     return (root / "weights.safetensors").read_bytes()
 
 
@@ -42,9 +47,9 @@ def test_a_crash_at_any_update_changes_nothing(stop, uninterrupted, tmp_path, mo
 
     monkeypatch.setattr(training, "update", crashing)
     with pytest.raises(MemoryError):
-        train(OPTIONS, tmp_path / "run")
+        train(FALLING, tmp_path / "run")
     monkeypatch.setattr(training, "update", real)
-    train(OPTIONS, tmp_path / "run", resume=True)
+    train(FALLING, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == uninterrupted
     steps = [
         json.loads(line)["step"]
@@ -101,11 +106,11 @@ def test_kill_and_interrupt_and_resume_end_bit_for_bit_the_same(tmp_path):
 
 
 def test_the_last_good_checkpoint_survives_a_broken_one(uninterrupted, tmp_path, monkeypatch):
-    train(OPTIONS, tmp_path / "run")
+    train(FALLING, tmp_path / "run")
     *_, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:100])
     (tmp_path / "run" / "weights.safetensors").unlink()
-    train(OPTIONS, tmp_path / "run", resume=True)
+    train(FALLING, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == uninterrupted
 
 
@@ -133,6 +138,26 @@ def poison(monkeypatch, when):
         return result
 
     monkeypatch.setattr(training, "update", poisoned)
+
+
+def test_the_rate_falls_along_half_a_cosine(tmp_path, monkeypatch):
+    used, real = [], training.update
+
+    def watching(learner, optimiser, *args):
+        used.append(optimiser.param_groups[0]["lr"])
+        return real(learner, optimiser, *args)
+
+    monkeypatch.setattr(training, "update", watching)
+    run = train(FALLING, tmp_path / "run")
+    lr = run.config.meta.lr
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=24, eta_min=lr / 10)
+    expected = []
+    for _ in range(24):
+        expected += schedule.get_last_lr()
+        optimiser.step()
+        schedule.step()
+    assert used == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_non_finite_loss_goes_back_with_a_lower_rate(tmp_path, monkeypatch, capsys):

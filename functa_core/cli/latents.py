@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 @options.skip_bad_option
 def encode(run: Path, data: str | None, split: str, out: Path, device: str, skip_bad: bool) -> None:
     """Fit a latent to every signal and write them as a functaset."""
+    from functa_core.console import warn
     from functa_core.runs.api import load_run
-    from functa_core.runs.console import warn
 
     if split not in ("train", "test", "all"):
         raise UserError(f"--split must be train, test or all, got '{split}'.")
@@ -56,9 +56,9 @@ def decode(run: Path, latents: Path, out: Path, resolution: int | None, device: 
     """Turn a functaset of this run back into signals, at any resolution."""
     import torch
 
+    from functa_core.console import ticking
     from functa_core.functaset import Functaset
     from functa_core.runs.api import load_run
-    from functa_core.runs.console import ticking
     from functa_core.runs.directory import RunDirectory, check_folder
 
     opened = load_run(run, device)

@@ -20,6 +20,7 @@ COMMANDS = {
     "encode": ("latents", "Fit a latent to every signal: a functaset."),
     "decode": ("latents", "Turn a functaset back into signals, at any resolution."),
     "functaset": ("latents", "Look at functasets."),
+    "views": ("tasks", "Predict new views from few; its figures and pictures."),
     "evaluate": ("evaluation", "Figures of a run, beside its baselines."),
     "report": ("evaluation", "Draw the pictures of a run and write report.html."),
     "config": ("inspection", "Print a modality's complete default configuration as YAML."),

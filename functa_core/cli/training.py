@@ -79,7 +79,7 @@ def _open(
     layers = options.option_layers(
         file=file, assignments=assignments, data=data, seed=seed, skip_bad=skip_bad
     )
-    from functa_core.runs.console import warn
+    from functa_core.console import warn
     from functa_core.runs.directory import RunDirectory
     from functa_core.runs.starting import check_same_run, open_session
 

@@ -24,6 +24,13 @@ class MetaConfig:
     lr: float = option(
         3e-4, "rate of Adam; 3e-6 at width 512, depth 15; 1e-4 to 5e-4 for small networks", above=0
     )
+    lr_final: float = option(
+        1.0,
+        "share of lr that is left at the last update, reached along half a cosine; 1: constant, "
+        "as in the paper",
+        low=0,
+        high=1,
+    )
     clip: float | None = option(
         1.0, "norm that the outer gradient is cut to, against spikes; null for never", above=0
     )

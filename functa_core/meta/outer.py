@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import torch
 from torch import Tensor
@@ -34,6 +36,16 @@ def psnr_db(predicted: Tensor, observations: Observations, peak: float) -> Tenso
     relative = weighted_mean(error, observations.weights) / peak**2
     decibels = -10 * torch.log10(relative.clamp_min(1e-10))  # a copy would be infinitely good
     return torch.where((observations.weights > 0).any(dim=1), decibels, torch.nan)
+
+
+def rate(step: int, config: MetaConfig) -> float:
+    """Adam's rate for the update after `step` others: `lr` at first, `lr · lr_final` at the end.
+
+    Between them half a cosine: a rate that small networks can begin with is too high for them to
+    settle at.
+    """
+    left = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return config.lr * (config.lr_final + (1 - config.lr_final) * left)
 
 
 def outer_loss(

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from functa_core.dataset import Dataset, Split
+from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
@@ -19,7 +20,6 @@ from functa_core.modality import Field, Modality
 from functa_core.networks.base import NetworkField
 from functa_core.runs.config import RunConfig, read_yaml
 from functa_core.runs.directory import RunDirectory
-from functa_core.runs.encoding import Encoder
 from functa_core.runs.opening import (
     find_device,
     make_encoder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import types
 import typing
@@ -20,6 +19,7 @@ from functa_core.meta.learner import MetaConfig
 from functa_core.modality import Modality
 from functa_core.networks.siren import SirenConfig
 from functa_core.options import option
+from functa_core.tasks import TASKS
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -44,6 +44,7 @@ class RunConfig:
         seed: of the split, the weights and every random choice.
         modality_name: of the plugin's modality.
         modality: its own options.
+        tasks: options of the modality's tasks, and of others that were configured, by name.
     """
 
     seed: int
@@ -52,6 +53,7 @@ class RunConfig:
     modality: Any
     model: SirenConfig
     meta: MetaConfig
+    tasks: Mapping[str, Any]
 
     def source(self) -> DataSource:
         """The data as the modality is told of it."""
@@ -66,7 +68,7 @@ class RunConfig:
             "modality": {"name": self.modality_name, **_plain(self.modality)},
             "model": _plain(self.model),
             "meta": _plain(self.meta),
-            "tasks": {},
+            "tasks": {name: _plain(options) for name, options in self.tasks.items()},
         }
 
 
@@ -90,6 +92,7 @@ def build_config(
         "meta": MetaConfig,
     }
     merged: dict[str, Tree] = {name: {} for name in sections}
+    tasks: dict[str, Tree] = {name: {} for name in modality.tasks}
     seed = 0
     for origin, layer in (("the recipe", modality.recipe), *layers):
         for name, values in layer.items():
@@ -97,7 +100,7 @@ def build_config(
             if name == "seed":
                 seed = _seed(values, origin)
             elif name == "tasks":
-                _check_tasks(values, origin)
+                _merge_tasks(tasks, values, origin)
             elif name not in sections:
                 raise _unknown(name, [*sections, "seed", "tasks"], origin)
             else:
@@ -114,7 +117,11 @@ def build_config(
     parts: dict[str, Any] = {
         name: _structure(name, merged[name], cls) for name, cls in sections.items()
     }
-    return RunConfig(seed=seed, modality_name=modality.name, **parts)
+    chosen: dict[str, Any] = {
+        name: _structure(f"tasks.{name}", values, TASKS[name].Config)
+        for name, values in tasks.items()
+    }
+    return RunConfig(seed=seed, modality_name=modality.name, tasks=chosen, **parts)
 
 
 def read_yaml(path: Path) -> Tree:
@@ -162,24 +169,31 @@ def parse_assignments(assignments: Sequence[str]) -> Tree:
 
 def to_yaml(config: RunConfig) -> str:
     """The complete configuration, each option with its meaning as a comment."""
+    tree = config.tree()
     classes: dict[str, Any] = {
         "data": DataConfig,
         "modality": type(config.modality),
         "model": SirenConfig,
         "meta": MetaConfig,
     }
-    lines = []
-    for name, values in config.tree().items():
-        if not isinstance(values, dict) or not values:
-            lines.append(f"{name}: {json.dumps(values)}")
-            continue
-        lines.append(f"{name}:")
-        helps = {f.name: f.metadata.get("help") for f in attrs.fields(classes[name])}
-        for key, value in values.items():
-            pair = yaml.safe_dump({key: value}, default_flow_style=True, width=10**6).strip()[1:-1]
-            comment = f"  # {helps[key]}" if helps.get(key) else ""
-            lines.append(f"  {pair}{comment}")
+    lines = [f"seed: {tree['seed']}"]
+    for name, cls in classes.items():
+        lines += [f"{name}:", *_option_lines(tree[name], cls, "  ")]
+    lines.append("tasks:" if config.tasks else "tasks: {}")
+    for name, values in tree["tasks"].items():
+        lines += [f"  {name}:", *_option_lines(values, type(config.tasks[name]), "    ")]
     return "\n".join(lines) + "\n"
+
+
+def _option_lines(values: Tree, cls: type, indent: str) -> list[str]:
+    """Options as YAML, one a line."""
+    helps = {f.name: f.metadata.get("help") for f in attrs.fields(cls)}
+    lines = []
+    for key, value in values.items():
+        pair = yaml.safe_dump({key: value}, default_flow_style=True, width=10**6).strip()[1:-1]
+        comment = f"  # {helps[key]}" if helps.get(key) else ""
+        lines.append(f"{indent}{pair}{comment}")
+    return lines
 
 
 def differing(layer: Mapping[str, Any], tree: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -206,11 +220,17 @@ def _seed(value: Any, origin: str) -> int:
     return value
 
 
-def _check_tasks(values: Any, origin: str) -> None:
+def _merge_tasks(tasks: dict[str, Tree], values: Any, origin: str) -> None:
+    """Put the options of a layer's section `tasks` over those that are there."""
     if not isinstance(values, Mapping):
         raise UserError(f"section 'tasks' must be a mapping, got {values!r} ({origin}).")
-    if values:
-        raise UserError(f"there is no task '{next(iter(values))}' in this functa ({origin}).")
+    for name, options in values.items():
+        if name not in TASKS:
+            known = nearest(str(name), TASKS)
+            raise UserError(f"there is no task '{name}' in this functa ({origin}).{known}")
+        options = {} if options is None else options
+        _check_keys(f"tasks.{name}", options, TASKS[name].Config, origin)
+        tasks.setdefault(name, {}).update(options)
 
 
 def _check_keys(section: str, values: Any, cls: type, origin: str) -> None:

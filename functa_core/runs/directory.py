@@ -64,6 +64,10 @@ class RunDirectory:
         """Latents of the training or the test signals."""
         return self.root / "functaset" / f"{split}.safetensors"
 
+    def task(self, name: str) -> Path:
+        """What a task wrote."""
+        return self.root / "tasks" / name
+
     @property
     def holds_run(self) -> bool:
         """Whether somebody's run is here."""

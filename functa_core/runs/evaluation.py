@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from functa_core.baselines import make_baselines, score
+from functa_core.console import ticking
 from functa_core.dataset import Dataset
+from functa_core.encoding import Encoder
 from functa_core.functaset import Functaset
 from functa_core.meta.outer import psnr_db
 from functa_core.modality import Modality
 from functa_core.observations import Observations
-from functa_core.runs.baselines import make_baselines, score
-from functa_core.runs.console import ticking
-from functa_core.runs.encoding import Encoder
 
 Figures = dict[str, float]
 
@@ -24,7 +25,7 @@ def evaluate(
     encoder: Encoder,
     train: Dataset[Any],
     test: Dataset[Any],
-    functasets: dict[str, Functaset],
+    functasets: Mapping[str, Functaset],
 ) -> dict[str, Any]:
     """`reconstruction` and `baselines` of metrics.json.
 

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 from functa_core.dataset import Dataset
 from functa_core.discovery.loading import Plugin, load_plugin
+from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.modality import Modality
 from functa_core.runs.config import RunConfig, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
-from functa_core.runs.encoding import Encoder
 
 
 @attrs.frozen(eq=False)

@@ -1,28 +1,43 @@
-"""The steps of `functa run`. Training and encoding are skipped where their results are there."""
+"""The steps of `functa run`. What has left its result in the run already is not done again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 
 from functa_core import __version__
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
+from functa_core.encoding import Encoder, encode
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
 from functa_core.runs.checkpoint import load_progress
-from functa_core.runs.encoding import Encoder, encode
+from functa_core.runs.config import build_config
+from functa_core.runs.directory import RunDirectory
 from functa_core.runs.evaluation import evaluate
-from functa_core.runs.opening import Session, describe_spec, make_encoder
+from functa_core.runs.opening import (
+    Session,
+    describe_spec,
+    make_encoder,
+    require_trained,
+    resume,
+)
 from functa_core.runs.report import write_report
+from functa_core.runs.tasks import run_declared, run_task
 from functa_core.runs.training import Trainer
+from functa_core.tasks.base import Material
 
 
 def run_all(session: Session) -> None:
-    """Train, encode, evaluate and report."""
+    """Train, encode, evaluate, do the modality's tasks and report."""
     run_training(session)
     run_evaluation(session)
+    declared = {name: session.config.tasks[name] for name in session.modality.tasks}
+    run_declared(declared, session_material(session), session.directory)
     write_report(session, session_encoder(session))
 
 
@@ -39,12 +54,9 @@ def run_training(session: Session) -> None:
 
 def run_evaluation(session: Session) -> None:
     """Encode what is not encoded yet, and write metrics.json; its tasks stay as they are."""
-    encoder = session_encoder(session)
-    functasets = {
-        split: _functaset(session, encoder, split, signals)
-        for split, signals in (("train", session.train), ("test", session.test))
-    }
-    found = evaluate(encoder, session.train, session.test, functasets)
+    material = session_material(session)
+    encoder = material.encoder
+    found = evaluate(encoder, session.train, session.test, material.functasets)
     directory = session.directory
     before = directory.read_metrics()
     directory.update_metrics(**_facts(session, encoder), **found, tasks=before.get("tasks", {}))
@@ -57,6 +69,42 @@ def session_encoder(session: Session) -> Encoder:
     """The session's trained learner, ready to fit latents."""
     weights = session.directory.weights
     return make_encoder(session.config, session.modality, weights, session.device)
+
+
+def session_material(session: Session) -> Material:
+    """What tasks work with; encodes what is not encoded yet."""
+    encoder = session_encoder(session)
+    splits = {"train": session.train, "test": session.test}
+    functasets = {name: _functaset(session, encoder, name, s) for name, s in splits.items()}
+    return Material(encoder, session.train, session.test, functasets, session.config.seed)
+
+
+def run_task_of(
+    run: Path,
+    name: str,
+    layers: Sequence[tuple[str, Mapping[str, Any]]],
+    out: Path | None,
+    device: str,
+) -> Mapping[str, Any]:
+    """Do a task with the run in a directory: the task's command.
+
+    Args:
+        run: the run directory.
+        name: of the task.
+        layers: (where from, options) over those of the run's configuration.
+        out: folder for what is drawn; in the run if None.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: no trained run there, wrong options, or the task is not applicable.
+    """
+    directory = RunDirectory(run)
+    require_trained(directory)
+    session = resume(directory, device)
+    asked = [("config.yaml", session.config.tree()), (name, {"tasks": {name: {}}}), *layers]
+    config = build_config(session.plugin.modality, asked)
+    material = attrs.evolve(session_material(session), seed=config.seed)
+    return run_task(name, config.tasks[name], material, directory, out)
 
 
 def make_functaset(

@@ -16,11 +16,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from functa_core import __version__
+from functa_core.encoding import Encoder
 from functa_core.files import write_atomic
 from functa_core.modality import Artefact
 from functa_core.networks.base import NetworkField
-from functa_core.runs.encoding import Encoder
+from functa_core.runs.directory import RunDirectory
 from functa_core.runs.opening import Session
+from functa_core.runs.tasks import task_artefacts
 
 PICTURED = 8
 """How many test signals the report shows."""
@@ -47,6 +49,7 @@ def write_report(session: Session, encoder: Encoder) -> None:
         columns=list(dict.fromkeys(key for _, figures in rows for key in figures)),
         curve=Markup(_curve(directory.log)),
         artefacts=[_embed(artefact, directory.root) for artefact in artefacts],
+        tasks=_tasks(directory, metrics),
         previews=[_embed(artefact, directory.root) for artefact in previews],
         config=directory.config.read_text(),
         hardware=_hardware(session),
@@ -83,6 +86,31 @@ def draw_figures(session: Session, encoder: Encoder) -> list[Artefact]:
         for latents in zip(*paths, strict=True)
     ]
     return session.modality.figures(few, fields, folder)
+
+
+def _tasks(directory: RunDirectory, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """For each task its name, its figures as rows of text, and its pictures."""
+    drawn = task_artefacts(directory)
+    return [
+        {
+            "name": name,
+            "rows": _flat(figures),
+            "artefacts": [_embed(artefact, directory.root) for artefact in drawn.get(name, [])],
+        }
+        for name, figures in metrics.get("tasks", {}).items()
+    ]
+
+
+def _flat(figures: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested figures as (path, text)."""
+    rows = []
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key} › ")
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+            rows.append((f"{prefix}{key}", text))
+    return rows
 
 
 def _facts(metrics: dict[str, Any]) -> list[tuple[str, Any]]:

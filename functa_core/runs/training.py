@@ -10,19 +10,19 @@ from typing import Any
 import attrs
 import torch
 
+from functa_core.console import ticking, warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
 from functa_core.errors import UserError
 from functa_core.files import save_tensors, write_atomic
 from functa_core.meta.learner import Learner, build_learner
-from functa_core.meta.outer import Update, update
+from functa_core.meta.outer import Update, rate, update
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
 from functa_core.observations import Observations
 from functa_core.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from functa_core.runs.config import RunConfig
-from functa_core.runs.console import ticking, warn
 from functa_core.runs.directory import RunDirectory
 from functa_core.runs.interrupt import Interrupt, interruptible
 from functa_core.seeding import derive
@@ -77,8 +77,6 @@ class Trainer:
         learner.to(self.device)
         optimiser = torch.optim.Adam(learner.parameters(), lr=meta.lr)
         progress = load_checkpoint(self.directory.checkpoints, learner, optimiser) or Progress()
-        for group in optimiser.param_groups:
-            group["lr"] = meta.lr * progress.lr_scale
         return learner, optimiser, progress
 
     def _train(self, learner: Learner, optimiser: torch.optim.Adam, start: Progress) -> Learner:
@@ -99,6 +97,8 @@ class Trainer:
 
         with interruptible(interrupt), ticking("train", meta.steps, step) as tick:
             while step < meta.steps:
+                for group in optimiser.param_groups:
+                    group["lr"] = rate(step, meta) * start.lr_scale
                 result = self._update(learner, optimiser, step)
                 step += 1
                 last = step == meta.steps
@@ -161,14 +161,15 @@ class Trainer:
         if good.failures + 1 >= MAX_FAILURES:
             raise UserError(
                 f"training is not finite beyond step {good.step}, at rate "
-                f"{self.config.meta.lr * good.lr_scale:.2g} and after {good.failures} lower rates. "
+                f"{rate(good.step, self.config.meta) * good.lr_scale:.2g} and after "
+                f"{good.failures} lower rates. "
                 "Look for extreme values in the data, or lower model.w0 or meta.lr."
             )
         lower = attrs.evolve(good, lr_scale=good.lr_scale / 2, failures=good.failures + 1)
         save_checkpoint(self.directory.checkpoints, learner, optimiser, lower)
         warn(
             f"the loss is not finite; back to step {good.step} with rate "
-            f"{self.config.meta.lr * lower.lr_scale:.2g}."
+            f"{rate(good.step, self.config.meta) * lower.lr_scale:.2g}."
         )
 
     def _announce(self, kind: str, step: int, figures: dict[str, float] | None = None) -> None:

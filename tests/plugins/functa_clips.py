@@ -3,7 +3,7 @@
 Clips are padded to the longest of their batch. The padding holds NaN, because nobody may read it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class ClipsConfig:
 
     points: int | None = option(24, "samples of a clip in a training step", low=1)
     longest: int = option(48, "samples of the longest embedded clip", low=8)
+    bars: int = option(0, "equal parts of a clip, every third of which is held out; 0 for none")
 
 
 class Clips(Modality[np.ndarray]):
@@ -48,6 +49,8 @@ class Clips(Modality[np.ndarray]):
         "model": {"latent_dim": 6, "width": 16, "depth": 3, "w0": 10.0},
         "meta": {"steps": 30, "batch_size": 4, "lr": 1e-3, "checkpoint_every": 10, "log_every": 5},
     }
+
+    tasks = ("views",)
 
     @property
     def spec(self) -> Spec:
@@ -76,12 +79,19 @@ class Clips(Modality[np.ndarray]):
         queries = torch.zeros(len(signals), longest, 1)
         values = torch.full((len(signals), longest, 1), torch.nan)
         weights = torch.zeros(len(signals), longest)
+        groups = torch.full((len(signals), longest), -1)
         for i, (clip, part) in enumerate(zip(signals, parts, strict=True)):
             place = slice(0, len(part))
             queries[i, place, 0] = torch.from_numpy((part + 0.5) / len(clip)).float()
             values[i, place, 0] = torch.from_numpy(clip[part])
             weights[i, place] = 1.0
-        return Observations(queries, values, weights)
+            groups[i, place] = torch.from_numpy(part * self.config.bars // len(clip))
+        return Observations(queries, values, weights, groups if self.config.bars else None)
+
+    def held_out(
+        self, signals: Sequence[np.ndarray], observations: Observations
+    ) -> torch.Tensor | None:
+        return None if observations.groups is None else observations.groups % 3 == 2
 
     def metrics(self) -> Sequence[Metric]:
         def worst(predicted: torch.Tensor, observed: Observations) -> torch.Tensor:
@@ -99,6 +109,14 @@ class Clips(Modality[np.ndarray]):
             np.savetxt(path, row.numpy())
             made.append(Artefact(path, "text/csv", f"clip {name}"))
         return made
+
+    def compare(
+        self, signals: Sequence[np.ndarray], fields: Mapping[str, Field], out: Path
+    ) -> list[Artefact]:
+        path = out / "compared.csv"
+        decoded = torch.cat([self.decode(field)[:, :, 0] for field in fields.values()])
+        np.savetxt(path, decoded.numpy(), header=", ".join(fields))
+        return [Artefact(path, "text/csv", f"{len(signals)} clips: {', '.join(fields)}")]
 
 
 def _made(longest: int) -> tuple[list[np.ndarray], list[int]]:

@@ -15,12 +15,25 @@ class NerfConfig:
 
     resolution: int | None = option(
         None,
-        "pixels a side that square views are resampled to, by area; null: as they are. "
+        "pixels of the shorter side that views are resampled to, by area; null: as they are, "
+        "and 64 for meshes. "
         "A small network cannot show more than it holds, and evaluation costs as its square",
         low=1,
     )
     max_views: int | None = option(
         None, "views read of each scene, evenly spread; null: all. Bounds memory and time", low=1
+    )
+    mesh_views: int = option(24, "views rendered of each mesh, from all around", low=1)
+    mesh_up: str | None = option(
+        None,
+        "the axis that is up in mesh files; null: y in OBJ and GLB, z in OFF, STL and PLY",
+        choices=("y", "z"),
+    )
+    mesh_labels: bool | None = option(
+        None,
+        "whether the first folder of a mesh is its class; null: where folders are as ModelNet's "
+        "(class/train/x.off) or ShapeNet's (class/ID/models/x.obj)",
+        choices=(False, True),
     )
     points_per_ray: int = option(
         12,
@@ -38,14 +51,18 @@ class NerfConfig:
         None, "depth of a ray's last point; null: just behind what they look at", above=0
     )
     white_background: bool = option(
-        True, "what is behind the last point: white, as in SRN's views, else black"
+        True,
+        "what is behind the last point: white, as in SRN's views, else black; "
+        "also behind what is transparent in image files, and behind meshes",
     )
     views: int = option(8, "views of a scene drawn for each training step", low=1)
     rays: int = option(
         24, "rays drawn from each of these views; the paper has 1024, which is for a GPU", low=1
     )
     fit_rays: int | None = option(
-        256, "rays of each view that a fit after training uses; null: all of them", low=1
+        3072,
+        "rays that a fit after training uses, evenly from the views that it sees; null: all",
+        low=1,
     )
     coord_noise: bool = option(
         True, "sample each ray at random depths in training, so that no depth is never seen"

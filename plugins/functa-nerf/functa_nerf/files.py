@@ -31,7 +31,7 @@ class Files:
             )
         self.names = sorted(name for name in found if not _is_junk(name))
         if not self.names:
-            raise UserError(f"--data '{root}' has no files in it; expected scenes in SRN layout.")
+            raise UserError(f"--data '{root}' has no files in it; expected scenes.")
 
     def read(self, name: str) -> bytes:
         """The contents of one file. Raises `UserError` if they cannot be had."""
@@ -54,7 +54,7 @@ def _opened(path: Path) -> zipfile.ZipFile:
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(
             f"--data '{path}' is neither a folder nor a zip file ({error}); "
-            "expected scenes in SRN layout, in a folder or zipped."
+            "expected a folder of scenes, or a zip of one."
         ) from error
 
 

@@ -31,7 +31,7 @@ def describe(
         "camera distance": f"{_span(distances)} from the origin",
         "rays": f"{config.points_per_ray} points, {_planes(config, near, far)}",
         "looked at": f"{_point(orbit.target)} (up is {_point(orbit.up)})",
-        "evaluation": f"every {config.held_out_every}th view of a test scene is hidden and scored",
+        "evaluation": _evaluation(scenes, config),
     }
 
 
@@ -42,6 +42,13 @@ def _planes(config: NerfConfig, near: float | None, far: float | None) -> str:
     given = [name for name in ("near", "far") if getattr(config, name) is not None]
     source = f"{' and '.join(given)} as set" if given else "derived from the training cameras"
     return f"depth {near:g} to {far:g} ({source})"
+
+
+def _evaluation(scenes: Dataset[Scene], config: NerfConfig) -> str:
+    """Which views of a test scene are scored."""
+    if any(scene.for_test is not None for scene in scenes):
+        return "the views that are kept for testing are hidden and scored"
+    return f"every {config.held_out_every}th view of a test scene is hidden and scored"
 
 
 def _span(values: Sequence[float]) -> str:

@@ -26,7 +26,6 @@ from functa_core import (
     Split,
     State,
     UserError,
-    random_subset,
 )
 from functa_nerf import pictures
 from functa_nerf.baselines import mean_view, nearest_scene
@@ -37,11 +36,14 @@ from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
 from functa_nerf.files import Files
 from functa_nerf.inspection import describe
+from functa_nerf.layouts import find_layout
+from functa_nerf.meshes import MeshOptions
 from functa_nerf.planes import Undetermined, depth_range, furthest_coordinate, range_notes
+from functa_nerf.reading import SceneReader, Wanted, background_notes
 from functa_nerf.rendering import Rendering, depths, render_rays
+from functa_nerf.resizing import Size, resampling
 from functa_nerf.sampling import choose, observe
 from functa_nerf.scenes import Scene
-from functa_nerf.srn import SrnReader
 
 POINTS_AT_ONCE = 2**18
 """Field points that a picture is rendered with at a time: bounds memory at any resolution."""
@@ -63,6 +65,7 @@ class Nerf(Modality[Scene]):
         # An observation is `points_per_ray` points, so fewer of them fit into memory at once.
         "meta": {"steps": 280, "batch_size": 8, "lr": 8e-4, "encode_batch": 8, "chunk": 256},
     }
+    tasks = ("views",)
     config: NerfConfig
 
     @property
@@ -78,7 +81,7 @@ class Nerf(Modality[Scene]):
         return Spec(Box((-bound,) * 3, (bound,) * 3), channels=4)
 
     def dataset(self, split: Split) -> Dataset[Scene]:
-        """Scenes in SRN layout, or the embedded furniture.
+        """Scenes from files in any of the layouts, or the embedded furniture.
 
         Views are resampled to the prepared size where there is one. Raises `UserError` for
         whatever is wrong with the files, and for test scenes of a single view, which have none to
@@ -144,14 +147,17 @@ class Nerf(Modality[Scene]):
         return self._render(field, queries, noise).colour
 
     def fitted(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
-        """`fit_rays` random rays of each view, the same ones in every view and every scene."""
+        """`fit_rays` rays, as many in each view that the fit sees, the same ones in every scene."""
         count = self._lens.height * self._lens.width
-        if self.config.fit_rays is None or self.config.fit_rays >= count:
+        most = self.config.fit_rays
+        if most is None or most >= observations.count:
             return None
-        chosen = random_subset(count, self.config.fit_rays, Generator().manual_seed(0))
-        in_view = torch.zeros(count, dtype=torch.bool).index_fill_(0, chosen, True)
-        every_view = in_view.repeat(observations.count // count).to(observations.weights.device)
-        return every_view.expand_as(observations.weights)
+        places = torch.randperm(count, generator=Generator().manual_seed(0))
+        rank = places.repeat(observations.count // count).to(observations.weights.device)
+        seen = (
+            (observations.weights > 0).reshape(len(observations), -1, count).any(dim=2).sum(dim=1)
+        )
+        return rank < torch.ceil(most / seen.clamp_min(1))[:, None]
 
     def held_out(self, signals: Sequence[Scene], observations: Observations) -> Bool[Tensor, "B N"]:
         """The views that the data keeps for testing, else every n-th (see `Scene.hidden`)."""
@@ -225,28 +231,39 @@ class Nerf(Modality[Scene]):
         return Lens(**self.state["lens"])
 
     @property
-    def _size(self) -> tuple[int, int] | None:
-        """Height and width of all views, None as long as the data says."""
+    def _size(self) -> Size:
+        """What all views are brought to; None as long as the data says."""
         if self._state is not None:
             return self._lens.height, self._lens.width
-        side = self.config.resolution
-        return None if side is None else (side, side)
+        return self.config.resolution
 
     @cached_property
-    def _reader(self) -> SrnReader:
+    def _reader(self) -> SceneReader:
         assert self.source.path is not None
-        files = Files(self.source.path)
-        return SrnReader(files, self._size, self.config.max_views, self.source.skip_bad)
+        config, files = self.config, Files(self.source.path)
+        wanted = Wanted(self._size, config.max_views, config.white_background)
+        options = MeshOptions(config.mesh_views, config.mesh_up, config.mesh_labels)
+        return SceneReader(
+            layout=find_layout(files, wanted, options),
+            root=str(files.root),
+            white=config.white_background,
+            held_out_every=config.held_out_every,
+            skip_bad=self.source.skip_bad,
+            label_names=None if self._state is None else self.state["label_names"],
+        )
 
     def _embedded(self, split: Split) -> Dataset[Scene]:
         scenes = embedded(split, self.source)
         kept = [self._fitted(scene) for scene in scenes]
-        return attrs.evolve(scenes, load=kept.__getitem__)
+        notes = list(background_notes(kept, self.config.white_background))
+        return attrs.evolve(scenes, load=kept.__getitem__, notes=notes)
 
     def _fitted(self, scene: Scene) -> Scene:
         """An embedded scene with the options applied that a reader applies to files."""
         few = scene.thinned(self.config.max_views)
-        return few if self._size is None else few.resized(*self._size)
+        lens = few.lens
+        to = resampling(lens.height, lens.width, self._size, f"scene '{scene.id}'")
+        return few.resized(to.height, to.width)
 
     def _render(
         self, field: Field, queries: Float[Tensor, "*B N 6"], noise: Generator | None = None

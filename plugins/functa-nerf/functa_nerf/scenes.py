@@ -8,11 +8,10 @@ import attrs
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from torch import Tensor
 
-from functa_core import UserError
 from functa_nerf.cameras import Lens
+from functa_nerf.resizing import resampling
 
 
 @attrs.frozen(eq=False)
@@ -71,14 +70,9 @@ class Scene:
         lens = self.lens
         if (lens.height, lens.width) == (height, width):
             return self
-        if lens.height * width != lens.width * height:
-            raise UserError(
-                f"scene '{self.id}': views of {lens.height}x{lens.width} pixels cannot become "
-                f"{height}x{width} without distortion; crop or pad them first."
-            )
-        views = [_area_resized(view, height, width) for view in self.images.numpy()]
-        images = torch.from_numpy(np.stack(views))
-        return attrs.evolve(self, images=images, lens=lens.resized(height, width))
+        to = resampling(lens.height, lens.width, (height, width), f"scene '{self.id}'")
+        views = np.stack([to.view(view) for view in self.images.numpy()])
+        return attrs.evolve(self, images=torch.from_numpy(views), lens=to.lens(lens))
 
 
 def spread(count: int, most: int | None) -> list[int]:
@@ -91,8 +85,3 @@ def spread(count: int, most: int | None) -> list[int]:
 def same_cameras(one: Scene, other: Scene) -> bool:
     """Whether two scenes were seen by exactly the same cameras, so that they share their rays."""
     return one.lens == other.lens and torch.equal(one.poses, other.poses)
-
-
-def _area_resized(view: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Each new pixel is the mean of the area it covers."""
-    return np.asarray(Image.fromarray(view).resize((width, height), Image.Resampling.BOX))

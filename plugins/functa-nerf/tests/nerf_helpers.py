@@ -25,6 +25,9 @@ class Balls:
     def __len__(self):
         return len(self.centres)
 
+    def __getitem__(self, chosen):
+        return Balls(self.centres[chosen, 0].tolist(), self.radius, self.colour.tolist())
+
     def __call__(self, coords):
         self.asked.append(tuple(coords.shape))
         inside = (coords - self.centres).norm(dim=-1) < self.radius
@@ -42,6 +45,11 @@ class Waves:
 
     def __len__(self):
         return len(self.phases)
+
+    def __getitem__(self, chosen):
+        some = Waves()
+        some.phases = self.phases[chosen]
+        return some
 
     def __call__(self, coords):
         mix = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 2.0, 1.0], [2.0, 1.0, -1.0, 3.0]])

@@ -3,8 +3,9 @@ import itertools
 import numpy as np
 import torch
 
-from functa_nerf.embedded import LENS, TEST, TRAIN, _make, parts_of, photograph, rig
+from functa_nerf.embedded import LENS, TEST, TRAIN, _make, parts_of, poses_of, surface_of
 from functa_nerf.furniture import KINDS
+from functa_nerf.photography import photograph
 from functa_nerf.scenes import same_cameras
 
 
@@ -69,6 +70,6 @@ def test_making_it_again_gives_the_same(nerf, tmp_path, monkeypatch):
 
 
 def test_a_point_has_one_colour_from_everywhere():
-    views = photograph(parts_of(0), rig(0), LENS)
-    again = photograph(parts_of(0), rig(0)[[3]], LENS)
+    views = photograph(surface_of(0), poses_of(0), LENS)
+    again = photograph(surface_of(0), poses_of(0)[[3]], LENS)
     assert np.array_equal(views[3], again[0])

@@ -58,20 +58,20 @@ def test_whole_observations_of_one_rig_are_shared(nerf, same_rig):
     assert torch.equal(seen.queries[1024 : 2 * 1024], own)
 
 
-def test_a_fit_uses_the_same_rays_of_every_view(mixed):
+def test_a_fit_spreads_its_rays_over_the_views_it_sees(mixed):
     scenes = list(mixed.dataset("train"))
     seen = mixed.observations(scenes)
     assert mixed.fitted(seen) is None  # views of 8x8 have fewer rays than a fit would use
-    few = Nerf(attrs.evolve(mixed.config, fit_rays=5), mixed.source, mixed.state)
-    used = few.fitted(seen)
-    assert used.shape == seen.weights.shape
-    for scene in range(3):
-        for view in range(6):
-            assert int(used[scene, view * 64 : (view + 1) * 64].sum()) == 5
-    assert torch.equal(used[0], used[2])
-    assert torch.equal(used[0, :64], used[0, 64:128])
+    few = Nerf(attrs.evolve(mixed.config, fit_rays=20), mixed.source, mixed.state)
+    used = few.fitted(seen) & (seen.weights > 0)
+    per_view = used.unflatten(1, (-1, 64)).sum(dim=2)
+    for scene, rays_used in zip(scenes, per_view, strict=True):
+        wanted = -(-20 // scene.views)
+        assert rays_used.tolist() == [wanted] * scene.views + [0] * (6 - scene.views)
+    only = seen.masked(seen.groups == 2)
+    assert (few.fitted(only) & (only.weights > 0)).sum(dim=1).tolist() == [20, 20, 20]
     alone = few.fitted(few.observations(scenes[1:2]))
-    assert torch.equal(alone[0], used[1, : 4 * 64])
+    assert torch.equal(alone[0], used[1, : scenes[1].views * 64])
 
 
 def test_training_draws_views_and_rays_without_repeats(nerf, same_rig):

@@ -232,7 +232,7 @@ def test_paths_that_hold_no_scenes_say_what_was_expected(tmp_path):
         "absent": "does not exist",
         "empty": "has no files",
         "text.zip": "neither a folder nor a zip",
-        "other": "not in SRN layout",
+        "other": "none of the layouts",
     }.items():
         with pytest.raises(UserError, match=words):
             read(tmp_path / name)

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from functa_core.console import ticking
 from functa_core.dataset import Dataset
 from functa_core.meta.learner import Learner
 from functa_core.meta.outer import psnr_db
 from functa_core.meta.problem import Problem, predict_all
 from functa_core.modality import Modality
 from functa_core.observations import Observations
-from functa_core.runs.console import ticking
 
 
 @attrs.frozen(eq=False)

@@ -1,0 +1,85 @@
+"""Doing tasks with a trained run, and keeping what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from functa_core.files import remove_drafts
+from functa_core.modality import Artefact
+from functa_core.runs.directory import RunDirectory, read_json, write_json
+from functa_core.tasks import TASKS
+from functa_core.tasks.base import Material, NotApplicable
+
+OUTCOME = "outcome.json"
+"""In a task's folder: its figures, and its artefacts by their paths in that folder."""
+
+
+def run_task(
+    name: str, options: Any, material: Material, directory: RunDirectory, out: Path | None = None
+) -> Mapping[str, Any]:
+    """Do one task, and replace its entry in the run's metrics.json.
+
+    Args:
+        name: of the task.
+        options: its `Config`.
+        material: of the trained run.
+        directory: of the run.
+        out: folder for what the task writes; `tasks/<name>` in the run if None.
+
+    Returns:
+        The task's figures.
+
+    Raises:
+        NotApplicable: it cannot be done with this run; nothing is written.
+    """
+    task = TASKS[name](options)
+    task.check(material)
+    folder = out or directory.task(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_drafts(folder)
+    outcome = task.run(material, folder)
+    artefacts = [
+        attrs.asdict(artefact) | {"path": artefact.path.relative_to(folder).as_posix()}
+        for artefact in outcome.artefacts
+    ]
+    write_json(folder / OUTCOME, {"figures": dict(outcome.figures), "artefacts": artefacts})
+    _keep(directory, name, outcome.figures)
+    return outcome.figures
+
+
+def run_declared(names: Mapping[str, Any], material: Material, directory: RunDirectory) -> None:
+    """Do those tasks of a `functa run` that are not done yet; what cannot be done is skipped.
+
+    Args:
+        names: of the tasks, with their options.
+        material: of the trained run.
+        directory: of the run.
+    """
+    done = directory.read_metrics().get("tasks", {})
+    for name, options in names.items():
+        if name in done:
+            continue
+        try:
+            run_task(name, options, material, directory)
+        except NotApplicable as reason:
+            _keep(directory, name, {"skipped": str(reason)})
+
+
+def task_artefacts(directory: RunDirectory) -> dict[str, list[Artefact]]:
+    """What the run's own tasks drew, by task."""
+    found = {}
+    for name in TASKS:
+        folder = directory.task(name)
+        if (folder / OUTCOME).is_file():
+            kept = read_json(folder / OUTCOME)["artefacts"]
+            found[name] = [Artefact(**{**one, "path": folder / one["path"]}) for one in kept]
+    return found
+
+
+def _keep(directory: RunDirectory, name: str, figures: Mapping[str, Any]) -> None:
+    tasks = directory.read_metrics().get("tasks", {})
+    directory.update_metrics(tasks={**tasks, name: dict(figures)})

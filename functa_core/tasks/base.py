@@ -1,0 +1,87 @@
+"""What a task is: a name, options, and one method from a trained run to figures and pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+
+from functa_core.dataset import Dataset
+from functa_core.encoding import Encoder
+from functa_core.errors import UserError
+from functa_core.functaset import Functaset
+from functa_core.modality import Artefact, Modality
+
+
+class NotApplicable(UserError):
+    """The task cannot be done with the data at hand; says why."""
+
+
+@attrs.frozen(eq=False)
+class Material:
+    """What a trained run gives a task to work with.
+
+    Attributes:
+        encoder: its learner, ready to fit latents.
+        train, test: its signals.
+        functasets: their latents, by split ("train", "test").
+        seed: of everything random.
+    """
+
+    encoder: Encoder
+    train: Dataset[Any]
+    test: Dataset[Any]
+    functasets: Mapping[str, Functaset]
+    seed: int
+
+    @property
+    def modality(self) -> Modality[Any]:
+        """Prepared."""
+        return self.encoder.modality
+
+
+@attrs.frozen
+class Outcome:
+    """What a task found.
+
+    Attributes:
+        figures: its entry in metrics.json; numbers of its own beside those of a `baseline`.
+        artefacts: what it drew.
+    """
+
+    figures: Mapping[str, Any]
+    artefacts: Sequence[Artefact] = ()
+
+
+class Task(ABC):
+    """Something done with a trained run's functasets."""
+
+    name: ClassVar[str]
+    """The command, the section below `tasks` in a configuration and the key in metrics.json."""
+    summary: ClassVar[str]
+    """One line for `functa --help`."""
+    Config: ClassVar[type]
+    """A frozen attrs class of options, made with `functa_core.options.option`."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def check(self, material: Material) -> None:
+        """Find out whether the task can be done, before anything is written.
+
+        Raises:
+            NotApplicable: it cannot, with this run or these options. Default: it can.
+        """
+        return
+
+    @abstractmethod
+    def run(self, material: Material, out: Path) -> Outcome:
+        """Do it.
+
+        Args:
+            material: of a trained run.
+            out: an existing folder for what the task writes.
+        """

@@ -1,0 +1,233 @@
+"""A folder of meshes as scenes: each one is rendered into posed views, once, and kept.
+
+    chair/train/chair_0001.off                    as ModelNet has it
+    02958343/ID/models/model_normalized.obj       as ShapeNet has it
+    any/folders/teapot.glb
+
+Folders named after a split give it (see `functa_nerf.splits`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import attrs
+import numpy as np
+import torch
+import trimesh
+
+from functa_core import UserError, cached
+from functa_nerf import cameras, mesh_files, photography, surfaces
+from functa_nerf.files import Files
+from functa_nerf.fingerprints import fingerprint
+from functa_nerf.mesh_files import ENDINGS, named_by, read_surface
+from functa_nerf.photography import photograph, rig, square_lens
+from functa_nerf.reading import Layout, Loaded, Wanted
+from functa_nerf.rendering_jobs import in_parallel
+from functa_nerf.scenes import Scene, spread
+from functa_nerf.splits import part_of
+
+LAYOUT = "*.obj (with its .mtl and textures), *.glb, *.off, *.stl or *.ply"
+SIDE = 64
+"""Pixels a side where nothing else is asked for."""
+_MAKERS = (sys.modules[__name__], cameras, mesh_files, photography, surfaces)
+
+
+@attrs.frozen
+class MeshOptions:
+    """How meshes are rendered.
+
+    Attributes:
+        views: rendered of each.
+        up: the axis that is up in all files; None for what is usual in each kind of file.
+        labels: whether the first folder is a class; None only where folders are as ModelNet's or
+            ShapeNet's.
+    """
+
+    views: int = 24
+    up: str | None = None
+    labels: bool | None = None
+
+
+@attrs.frozen
+class Job:
+    """All that a process needs to render one mesh.
+
+    Attributes:
+        root: of the data.
+        name: of the mesh file in it.
+        key: of the result in the cache.
+        seed: of the cameras, from the mesh's own content: not its name, nor how it is rendered.
+        views, side, up, white: how it is rendered.
+        complete: whether all files that it names are there.
+    """
+
+    root: Path
+    name: str
+    key: str
+    seed: int
+    views: int
+    side: int
+    up: str
+    white: bool
+    complete: bool
+
+
+class MeshLayout(Layout):
+    """The meshes of one folder or zip."""
+
+    def __init__(
+        self, files: Files, meshes: Sequence[str], wanted: Wanted, options: MeshOptions
+    ) -> None:
+        self._files = files
+        self._wanted = wanted
+        self._options = options
+        self._code = f"{trimesh.__version__}-{fingerprint(*_MAKERS)}"
+        self._file_of = _ids(meshes)
+        self.names = list(self._file_of)
+
+    def load_all(self, names: Sequence[str], whole: bool) -> list[Loaded | UserError]:
+        """Render what is not in the cache, on all processors, then read everything from it."""
+        _files_of.cache_clear()  # they may have changed since
+        jobs: list[Job | UserError] = []
+        for name in names:
+            try:
+                jobs.append(self._job(self._file_of[name]))
+            except UserError as error:
+                jobs.append(error)
+        missing = {job.key: job for job in jobs if isinstance(job, Job) and not _is_cached(job)}
+        faults = dict(zip(missing, in_parallel(render, list(missing.values())), strict=True))
+        return [
+            job if isinstance(job, UserError) else faults.get(job.key) or self._scene(name, job)
+            for name, job in zip(names, jobs, strict=True)
+        ]
+
+    def load(self, name: str, whole: bool) -> Loaded:
+        """One mesh as a scene, rendered if need be; there are no views for testing."""
+        (result,) = self.load_all([name], whole)
+        if isinstance(result, UserError):
+            raise result
+        return result
+
+    def classes(self) -> Sequence[str | None] | None:
+        """The first folder of each mesh that is not named after a split."""
+        folders = [_folders(file) for file in self._file_of.values()]
+        if self._options.labels is False:
+            return None
+        if self._options.labels is None and not all(map(_is_usual, self._file_of.values())):
+            return None
+        shared = _shared(folders)
+        return [path[shared] if len(path) > shared else None for path in folders]
+
+    def _job(self, file: str) -> Job:
+        """What to render, named by the content of all files that it takes."""
+        content = hashlib.sha256(self._files.read(file))
+        seed = int.from_bytes(content.digest()[:8])
+        companions = list(named_by(self._files, file))
+        for told, path in companions:
+            there = b"" if path is None else hashlib.sha256(self._files.read(path)).digest()
+            content.update(b"\0" + told.encode() + b"\0" + there)
+        size, kind = self._wanted.size, PurePosixPath(file).suffix.lower()
+        side = min(size) if isinstance(size, tuple) else size or SIDE
+        up = self._options.up or ENDINGS[kind]
+        settings = (self._options.views, side, up, self._wanted.white, kind, self._code)
+        content.update(repr(settings).encode())
+        key = f"nerf-mesh-{content.hexdigest()[:32]}"
+        return Job(
+            root=self._files.root,
+            name=file,
+            key=key,
+            seed=seed,
+            views=self._options.views,
+            side=side,
+            up=up,
+            white=self._wanted.white,
+            complete=all(path is not None for _, path in companions),
+        )
+
+    def _scene(self, name: str, job: Job) -> Loaded:
+        """A scene out of the cache."""
+        with np.load(cached(job.key, lambda folder: _render_into(job, folder)) / "views.npz") as f:
+            images, poses = torch.from_numpy(f["images"]), torch.from_numpy(f["poses"])
+        scene = Scene(name, images, poses, square_lens(job.side))
+        scene = scene.only(spread(scene.views, self._wanted.max_views))
+        lacking = "Materials or textures that a mesh names are not there: its colours lack."
+        if isinstance(self._wanted.size, tuple):
+            scene = scene.resized(*self._wanted.size)
+        return Loaded(scene, [] if job.complete else [lacking])
+
+
+def is_mesh(name: str) -> bool:
+    """Whether a file is a mesh, by its ending."""
+    return PurePosixPath(name).suffix.lower() in ENDINGS
+
+
+def render(job: Job) -> UserError | None:
+    """Render a mesh into the cache; what is wrong with it if it cannot be."""
+    try:
+        cached(job.key, lambda folder: _render_into(job, folder))
+    except UserError as error:
+        return error
+    return None
+
+
+def _render_into(job: Job, folder: Path) -> None:
+    surface = read_surface(_files_of(job.root), job.name, job.up)
+    poses = rig((job.seed,), job.views)
+    images = photograph(surface, poses, square_lens(job.side), float(job.white))
+    np.savez_compressed(folder / "views.npz", images=images, poses=poses.numpy())
+
+
+@functools.lru_cache(maxsize=1)
+def _files_of(root: Path) -> Files:
+    """The files of a folder or zip, listed once in a process that renders many of them."""
+    return Files(root)
+
+
+class _NotThereError(Exception):
+    """Stops `cached` from making anything."""
+
+
+def _is_cached(job: Job) -> bool:
+    def refuse(_: Path) -> None:
+        raise _NotThereError
+
+    try:
+        cached(job.key, refuse)
+    except _NotThereError:
+        return False
+    return True
+
+
+def _ids(meshes: Sequence[str]) -> dict[str, str]:
+    """Files by scene: the path without its ending, or with it where that means several files."""
+    stems = Counter(str(PurePosixPath(name).with_suffix("")) for name in meshes)
+    by_stem = {name: str(PurePosixPath(name).with_suffix("")) for name in meshes}
+    ids = {stem if stems[stem] == 1 else name: name for name, stem in by_stem.items()}
+    return dict(sorted(ids.items()))
+
+
+def _folders(file: str) -> tuple[str, ...]:
+    """The folders on the way to a mesh, without those that name a split."""
+    return tuple(f for f in PurePosixPath(file).parts[:-1] if part_of(f) is None)
+
+
+def _is_usual(file: str) -> bool:
+    """ModelNet's class/train/x.off, or ShapeNet's synset/ID/models/x.obj."""
+    folders = PurePosixPath(file).parts[:-1]
+    modelnet = len(folders) >= 2 and folders[-1] in ("train", "test")
+    return modelnet or (len(folders) >= 3 and folders[-1] == "models")
+
+
+def _shared(folders: Sequence[tuple[str, ...]]) -> int:
+    """How many of the first folders all meshes have in common; the last one may be the class."""
+    shortest = min(len(path) for path in folders)
+    same = 0
+    while same < shortest and len({path[same] for path in folders}) == 1:
+        same += 1
+    return max(0, min(same, shortest - 1))

@@ -1,0 +1,112 @@
+"""Tasks are commands, entries in metrics.json and parts of a run; on a stranger's modality."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from functa_core import load_run
+
+
+@pytest.fixture(scope="module")
+def bars_run(tmp_path_factory):
+    """A finished run on clips of six bars, of which the third and the last are held out."""
+    from functa_core.cli.main import main
+
+    root = tmp_path_factory.mktemp("runs") / "bars"
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--modality", "clips", "--set", "modality.bars=6", "--out", str(root)])
+    assert ended.value.code == 0
+    return root
+
+
+def metrics_of(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_views_are_a_part_of_a_run_and_of_its_report(bars_run):
+    views = metrics_of(bars_run)["tasks"]["views"]
+    assert views["n_test"] == 2
+    assert list(views["context"]) == ["1", "2", "4"]
+    assert all(figures["baseline"] == {} for figures in views["context"].values())
+    assert "evenly spread" in views["protocol"]
+    report = (bars_run / "report.html").read_text()
+    assert "Task: views" in report
+    assert "tasks/views/compared.csv" in report
+    assert (bars_run / "tasks/views/compared.csv").read_text().startswith("# 1 view, 2 views, 4")
+
+
+def test_the_figure_is_that_of_a_fit_to_the_context_bars_alone(bars_run):
+    """Computed again by cutting the clips by hand: with 2 of bars 0, 1, 3, 4 these are 0 and 3."""
+    run = load_run(bars_run)
+    found = []
+    for clip in run.dataset("test"):
+        bar = np.arange(len(clip)) * 6 // len(clip)
+        seen = run.modality.observations([clip])
+        places = torch.from_numpy(np.flatnonzero(np.isin(bar, [0, 3])))
+        few = type(seen)(seen.queries[:, places], seen.values[:, places], seen.weights[:, places])
+        latent = run.encoder.fit(few)[-1]
+        hidden = np.isin(bar, [2, 5])
+        with torch.no_grad():
+            fit = run.field(latent)(seen.queries)[0, :, 0].numpy()
+        found.append(10 * np.log10(4.0 / np.mean((fit - clip)[hidden] ** 2)))
+    figure = metrics_of(bars_run)["tasks"]["views"]["context"]["2"]["psnr_db"]
+    assert figure == pytest.approx(np.mean(found), abs=1e-4)
+
+
+def test_the_command_replaces_its_entry_and_no_other(bars_run, functa, tmp_path):
+    before = metrics_of(bars_run)
+    out = tmp_path / "elsewhere" / "views"
+    asked = ("--set", "tasks.views.context=[3]", "--out", out)
+    code, printed, _ = functa("views", "--run", bars_run, *asked)
+    assert code == 0
+    after = metrics_of(bars_run)
+    assert list(after["tasks"]["views"]["context"]) == ["3"]
+    assert json.loads(printed[printed.index("{") :]) == after["tasks"]["views"]
+    assert {**after, "tasks": 0} == {**before, "tasks": 0}
+    assert json.loads((out / "outcome.json").read_text())["figures"] == after["tasks"]["views"]
+    code, *_ = functa("views", "--run", bars_run)
+    assert code == 0
+    assert metrics_of(bars_run) == before
+
+
+def test_what_cannot_be_done_is_skipped_in_a_run_and_refused_by_name(clips_run, functa):
+    reason = metrics_of(clips_run)["tasks"]["views"]["skipped"]
+    assert "no views" in reason
+    code, _, err = functa("views", "--run", clips_run)
+    assert (code, err.strip()) == (2, f"functa: error: {reason}")
+    assert not (clips_run / "tasks").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--set", "tasks.views.context=[1, 5]"], "only 4 beside those held out"),
+        (["--set", "tasks.views.context=[]"], "at least one number"),
+        (["--set", "tasks.views.context=[0]"], "context"),
+        (["--set", "tasks.views.contexts=[1]"], "tasks.views.context"),
+        (["--set", "tasks.vews.context=[1]"], "Did you mean 'views'"),
+        (["--set", "meta.steps=4"], "options of its own only"),
+        (["--seed", "-1"], "seed"),
+        (["--out", "FILE"], "is a file"),
+    ],
+)
+def test_bad_options_are_refused_and_nothing_is_written(bars_run, functa, tmp_path, options, said):
+    file = tmp_path / "file"
+    file.write_text("kept")
+    before = metrics_of(bars_run)
+    code, _, err = functa(
+        "views", "--run", bars_run, *[file if option == "FILE" else option for option in options]
+    )
+    assert code == 2
+    assert said in err
+    assert metrics_of(bars_run) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_configuration_has_the_tasks_that_the_modality_declares(functa):
+    _, printed, _ = functa("config", "--modality", "clips")
+    assert "tasks:\n  views:\n    context: [1, 2, 4]" in printed
+    _, printed, _ = functa("config", "--modality", "images")
+    assert "tasks: {}" in printed
