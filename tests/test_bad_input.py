@@ -193,10 +193,13 @@ def test_decoding_into_the_wrong_place(refused, tmp_path, clips_run):
     assert "is a run" in refused(*decode, clips_run)
 
 
-def test_looking(refused):
+def test_looking(refused, tmp_path):
     assert "Did you mean 'clips'?" in refused("config", "--modality", "clip")
     assert "nowhere" in refused("inspect", *CLIPS, "--data", "nowhere")
     assert "Did you mean 'inspect'?" in refused("inspct")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is a file" in refused("inspect", *CLIPS, "--out", "notes.txt")
+    assert "cannot be made" in refused("inspect", *CLIPS, "--out", "notes.txt/d")
 
 
 def test_a_bug_is_not_the_users(functa, monkeypatch):

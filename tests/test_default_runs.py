@@ -65,6 +65,8 @@ def test_pictures_are_of_the_test_signals(default_run):
     page = (out / "report.html").read_text()
     assert page.count("data:image/") >= 2
     assert not re.findall(r'src="(?!data:)', page)
-    for picture in (out / "figures").iterdir():
+    pictures = [path for path in (out / "figures").rglob("*") if path.suffix in (".png", ".gif")]
+    assert {path.parent.name for path in pictures} == {"figures", "data"}
+    for picture in pictures:
         with Image.open(picture) as image:
             image.verify()

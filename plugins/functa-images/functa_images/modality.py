@@ -29,11 +29,14 @@ from functa_core import (
 from functa_images.collection import Collection, Wanted
 from functa_images.embedded import embedded
 from functa_images.options import ImagesConfig
-from functa_images.pictures import enlarged_sheet, fits_sheet
+from functa_images.pictures import data_sheet, enlarged_sheet, fits_sheet
 from functa_images.pixels import CHANNEL_WORDS, Pixels, image_of, to_float
 from functa_images.published import recognise
 from functa_images.reading import read, split_of
 from functa_images.similarity import SMALLEST_SIDE, ssim
+
+PREVIEWED = 24
+"""Pictures on the sheet of the data."""
 
 
 class Images(Modality[np.ndarray]):
@@ -205,6 +208,24 @@ class Images(Modality[np.ndarray]):
         if self.config.resolution is not None:
             size += ", the centre square of each, resized"
         return {"images": size}
+
+    def preview(self, signals: Dataset[Pixels], out: Path) -> list[Artefact]:
+        """A PNG of some training pictures, evenly spread over the data, with label or id."""
+        count = min(PREVIEWED, len(signals))
+        chosen = signals.select([i * len(signals) // count for i in range(count)])
+        path = out / "images.png"
+        data_sheet(list(chosen), _captions(chosen)).save(path)
+        caption = f"Some of {len(signals)} training images, as they were read."
+        return [Artefact(path, "image/png", caption)]
+
+
+def _captions(signals: Dataset[Pixels]) -> list[str]:
+    """The label of each picture where it is known, else its id."""
+    if signals.labels is None:
+        return list(signals.ids)
+    names = signals.label_names
+    pairs = zip(signals.labels, signals.ids, strict=True)
+    return [names[label] if 0 <= label < len(names) else name for label, name in pairs]
 
 
 def _centre(side: int, most: int = 64) -> slice:

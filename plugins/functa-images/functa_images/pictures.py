@@ -1,4 +1,4 @@
-"""Contact sheets for the report."""
+"""Contact sheets for the report and for `functa inspect`."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image, ImageDraw, ImageFont
 
-from functa_images.pixels import image_of, to_channels
+from functa_images.pixels import Pixels, image_of, to_channels, to_float
 
 Values: TypeAlias = Float32[np.ndarray, "_h _w _c"]
 
@@ -17,6 +17,8 @@ TILE = 160
 GAP = 8
 TEXT = 15
 """Height of a line of text, in pixels."""
+COLUMNS = 8
+"""Of a sheet of the data."""
 BRIGHTER = 4
 """Factor on the absolute error, which could hardly be seen without."""
 
@@ -71,6 +73,21 @@ def enlarged_sheet(
     return _sheet(["original", "fit", f"original, bicubic {factor}x", f"field at {factor}x"], rows)
 
 
+def data_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Image.Image:
+    """A sheet of at least one picture, in equal rows, each above its caption.
+
+    Those that would leave the last row incomplete are not on it.
+    """
+    columns = min(COLUMNS, len(pictures))
+    font = ImageFont.load_default(size=TEXT - 3)
+    tiles = []
+    for picture, caption in zip(pictures, captions, strict=True):
+        image = _shown(to_float(picture))
+        tiles.append(Tile(image, _ending(caption, max(image.width, TILE // 2), font)))
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles) - columns + 1, columns)]
+    return _sheet([""] * columns, rows)
+
+
 def psnr(fit: Values, original: Values) -> float:
     """PSNR in dB of unclipped values from 0 to 1, infinite for a perfect fit."""
     error = float(np.square(fit.astype(np.float64) - original).mean())
@@ -95,6 +112,15 @@ def _shown(values: Values) -> Image.Image:
 def _magnified(image: Image.Image, factor: int) -> Image.Image:
     """Enlarged by a whole factor, so that pixels stay sharp squares."""
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def _ending(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    """The end of a text, which tells paths apart, as far as it fits into so many pixels."""
+    for start in range(len(text)):
+        shown = text if start == 0 else "…" + text[start:]
+        if font.getlength(shown) <= width:
+            return shown
+    return ""
 
 
 def _sheet(titles: Sequence[str], rows: Sequence[Sequence[Tile]]) -> Image.Image:

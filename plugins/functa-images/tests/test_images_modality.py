@@ -1,15 +1,18 @@
 """Observations, pictures and the embedded set."""
 
+import attrs
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from images_on_disk import Ramp, images, picture, prepared
-from PIL import Image
+from PIL import Image, ImageFont
 
-from functa_core import UserError, grid
+from functa_core import Dataset, UserError, grid
 from functa_images.embedded import PHOTOGRAPHS
+from functa_images.modality import _captions
+from functa_images.pictures import _ending
 from functa_images.pixels import to_float
 
 
@@ -139,6 +142,37 @@ def test_no_ssim_of_tiny_pictures():
 
 def test_inspect_lines(odd):
     assert odd.describe(odd.dataset("all")) == {"images": "12x9 pixels (width x height), RGB"}
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (9, 12, 3)), (30, (7, 7, 1)), (9, (400, 40, 4))])
+def test_a_sheet_of_the_data(tmp_path, count, shape):
+    h, w, c = shape
+    np.save(tmp_path / "x.npy", np.stack([picture(h, w, c, seed=i) for i in range(count)]))
+    run = prepared(tmp_path / "x.npy")
+    (sheet,) = run.preview(run.dataset("train"), tmp_path)
+    assert (sheet.path.name, sheet.media_type) == ("images.png", "image/png")
+    with Image.open(sheet.path) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert (pixels < 255).any()
+    if shape == (7, 7, 1):  # enlarged by a whole factor: the first is the first training image
+        first = run.dataset("train")[0][..., 0]
+        top = np.flatnonzero((pixels < 250).any(axis=1))[0]
+        side = 23 * 7
+        block = pixels[top : top + side, 8 : 8 + side].reshape(7, 23, 7, 23)
+        assert np.array_equal(block[:, 11, :, 11], first)
+
+
+def test_the_sheet_says_the_label_or_the_end_of_the_id(tmp_path):
+    names = ["one", "two"]
+    known = Dataset(["a", "b", "c"], lambda _: picture(2, 2), labels=[1, -1, 0], label_names=names)
+    assert _captions(known) == ["two", "b", "one"]
+    assert _captions(attrs.evolve(known, labels=None)) == ["a", "b", "c"]
+    font = ImageFont.load_default(size=12)
+    assert _ending("cat.png", 100, font) == "cat.png"
+    shown = _ending("a/very/long/path/to/a/picture-17.png", 100, font)
+    assert shown.startswith("…")
+    assert shown.endswith("picture-17.png")
+    assert font.getlength(shown) <= 100
 
 
 def test_the_embedded_set():

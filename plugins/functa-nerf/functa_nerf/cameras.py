@@ -122,14 +122,11 @@ class Orbit:
 def orbit_of(poses: Float[Tensor, "V 4 4"]) -> Orbit:
     """The orbit that resembles given cameras: same target, up, median radius and elevation.
 
-    The target is the point closest to all optical axes (least squares).
+    The target is where the optical axes meet.
     """
     cameras = poses.double()
-    positions, axes = cameras[:, :3, 3], cameras[:, :3, 2]
-    across = torch.eye(3, dtype=torch.float64) - axes[:, :, None] * axes[:, None, :]
-    # The pseudo-inverse takes the smallest solution where the axes are parallel.
-    moment = (across @ positions[:, :, None]).sum(0)[:, 0]
-    target = torch.linalg.pinv(across.sum(0), rtol=1e-6) @ moment
+    positions = cameras[:, :3, 3]
+    target, _ = meeting_point(cameras)
     up = _up(cameras)
     offsets = positions - target
     radius = offsets.norm(dim=-1).median().clamp_min(1e-6)
@@ -137,6 +134,20 @@ def orbit_of(poses: Float[Tensor, "V 4 4"]) -> Orbit:
     # At a pole an orbit is a point and "up" is undefined, so it stays below.
     elevation = sines.asin().rad2deg().median().clamp(-75, 75)
     return Orbit(_numbers(target), _numbers(up), float(radius), float(elevation))
+
+
+def meeting_point(poses: Float[Tensor, "V 4 4"]) -> tuple[Float[Tensor, "3"], float]:
+    """The point closest to all optical axes (least squares), and how well they determine it.
+
+    The second is the smallest eigenvalue of the mean projection across the axes: 0 where they are
+    parallel, sin² of the angle for axes at that angle from their mean all around.
+    """
+    positions, axes = poses[:, :3, 3], poses[:, :3, 2]
+    across = torch.eye(3).to(axes) - axes[:, :, None] * axes[:, None, :]
+    # The pseudo-inverse takes the smallest solution where the axes are parallel.
+    moment = (across @ positions[:, :, None]).sum(0)[:, 0]
+    target = torch.linalg.pinv(across.sum(0), rtol=1e-6) @ moment
+    return target, float(torch.linalg.eigvalsh(across.mean(0))[0])
 
 
 def _up(cameras: Float[Tensor, "V 4 4"]) -> Float[Tensor, "3"]:

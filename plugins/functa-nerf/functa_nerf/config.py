@@ -36,14 +36,20 @@ class NerfConfig:
         choices=(False, True),
     )
     points_per_ray: int = option(
-        12, "points P a ray is sampled at; the paper has 32, which costs in proportion", low=2
+        12,
+        "points P a ray is sampled at, (far - near) / (P - 1) apart, which bounds the detail in "
+        "depth; the paper has 32, which costs in proportion",
+        low=2,
     )
-    near: float = option(
-        0.8,
-        "depth of a ray's first point, in units of the poses; SRN's objects begin here",
+    near: float | None = option(
+        None,
+        "depth of a ray's first point, in units of the poses; null: just before what the training "
+        "cameras look at",
         above=0,
     )
-    far: float = option(1.8, "depth of a ray's last point, in units of the poses", above=0)
+    far: float | None = option(
+        None, "depth of a ray's last point; null: just behind what they look at", above=0
+    )
     white_background: bool = option(
         True,
         "what is behind the last point: white, as in SRN's views, else black; "
@@ -69,6 +75,6 @@ class NerfConfig:
     orbit_views: int = option(24, "views of one turn around a scene, in animations", low=1)
 
     @far.validator  # type: ignore[attr-defined, untyped-decorator, unused-ignore]
-    def _beyond_near(self, _: Any, far: float) -> None:
-        if not far > self.near:
+    def _beyond_near(self, _: Any, far: float | None) -> None:
+        if far is not None and self.near is not None and not far > self.near:
             raise ValueError(f"far must be greater than near ({self.near:g}), got {far:g}")

@@ -1,9 +1,9 @@
-"""What `functa inspect` says about scenes, and what looks wrong with them."""
+"""What `functa inspect` says about scenes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -13,8 +13,14 @@ from functa_nerf.config import NerfConfig
 from functa_nerf.scenes import Scene
 
 
-def describe(scenes: Dataset[Scene], config: NerfConfig) -> Mapping[str, str]:
-    """Views, lens and cameras of at least one scene, as lines."""
+def describe(
+    scenes: Dataset[Scene], config: NerfConfig, near: float | None, far: float | None
+) -> Mapping[str, str]:
+    """Views, lens and cameras of at least one scene, as lines.
+
+    Args:
+        near, far: the planes that rays are sampled between, None where they could not be derived.
+    """
     poses = torch.cat([scene.poses for scene in scenes])
     lens, orbit = scenes[0].lens, orbit_of(poses)
     distances = poses[:, :3, 3].norm(dim=-1).tolist()
@@ -23,31 +29,19 @@ def describe(scenes: Dataset[Scene], config: NerfConfig) -> Mapping[str, str]:
         "view size": f"{lens.height}x{lens.width} pixels",
         "focal length": f"{_span([scene.lens.focal for scene in scenes])} pixels",
         "camera distance": f"{_span(distances)} from the origin",
-        "rays": f"{config.points_per_ray} points, depth {config.near:g} to {config.far:g}",
+        "rays": f"{config.points_per_ray} points, {_planes(config, near, far)}",
         "looked at": f"{_point(orbit.target)} (up is {_point(orbit.up)})",
         "evaluation": _evaluation(scenes, config),
     }
 
 
-def range_notes(scenes: Dataset[Scene], config: NerfConfig) -> Iterator[str]:
-    """A warning if rays are sampled where these cameras do not look."""
-    if len(scenes) == 0:
-        return
-    poses = torch.cat([scene.poses for scene in scenes])
-    offsets = torch.tensor(orbit_of(poses).target) - poses[:, :3, 3]
-    depth = float(-(offsets * poses[:, :3, 2]).sum(dim=-1).median())
-    if depth < 0:
-        yield (
-            "The cameras look away from what they surround: poses are read as SRN's (y down, "
-            "looking along +z); multiply OpenGL's by diag(1, -1, -1, 1) on the right first."
-        )
-    elif not config.near < depth < config.far:
-        yield (
-            f"The cameras look at a point at depth {depth:.3g}, but rays are sampled from "
-            f"{config.near:g} to {config.far:g}: for an object of diameter 1 say "
-            f"--set modality.near={max(depth - 0.5, 0.05):.3g} "
-            f"--set modality.far={depth + 0.5:.3g}."
-        )
+def _planes(config: NerfConfig, near: float | None, far: float | None) -> str:
+    """The depths of rays, and where they are from."""
+    if near is None or far is None:
+        return "at depths that could not be derived from the cameras"
+    given = [name for name in ("near", "far") if getattr(config, name) is not None]
+    source = f"{' and '.join(given)} as set" if given else "derived from the training cameras"
+    return f"depth {near:g} to {far:g} ({source})"
 
 
 def _evaluation(scenes: Dataset[Scene], config: NerfConfig) -> str:

@@ -30,13 +30,16 @@ from functa_core import (
 )
 from functa_nerf import pictures
 from functa_nerf.baselines import mean_view, nearest_scene
+from functa_nerf.camera_picture import write_cameras
 from functa_nerf.cameras import Lens, Orbit, orbit_of, rays
+from functa_nerf.checks import check_poses
 from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
 from functa_nerf.files import Files
-from functa_nerf.inspection import describe, range_notes
+from functa_nerf.inspection import describe
 from functa_nerf.layouts import find_layout
 from functa_nerf.meshes import MeshOptions
+from functa_nerf.planes import Undetermined, depth_range, furthest_coordinate, range_notes
 from functa_nerf.published import recognise
 from functa_nerf.reading import SceneReader, Wanted, background_notes
 from functa_nerf.rendering import Rendering, depths, render_rays
@@ -74,7 +77,13 @@ class Nerf(Modality[Scene]):
 
     @property
     def spec(self) -> Spec:
-        """A box that holds every point of every training ray; red, green, blue and density."""
+        """A box that holds every point of every training ray; red, green, blue and density.
+
+        Raises `UserError` where near and far are needed and the cameras did not say them: not
+        earlier, so that such cameras can be inspected.
+        """
+        if self.state["near"] is None:
+            raise UserError(self.state["undetermined"])
         bound = float(self.state["bound"])
         return Spec(Box((-bound,) * 3, (bound,) * 3), channels=4)
 
@@ -95,26 +104,23 @@ class Nerf(Modality[Scene]):
                     f"test scene '{scene.id}' has one view: it takes one to fit and one to score. "
                     "Give it more views, or leave it out."
                 )
-        return attrs.evolve(scenes, notes=[*scenes.notes, *range_notes(scenes, self.config)])
+        return attrs.evolve(scenes, notes=[*scenes.notes, *self._camera_notes(scenes)])
 
     def prepare(self, train: Dataset[Scene]) -> State:
         """The cameras of the training data: lens, depths, an orbit like them, and a bound."""
         lens = train[0].lens
-        orbit = orbit_of(torch.cat([scene.poses for scene in train]))
-        near, far = self.config.near, self.config.far
-        last_row = (lens.height - 1) * lens.width
-        corners = torch.tensor([0, lens.width - 1, last_row, last_row + lens.width - 1])
-        beams = torch.cat([rays(s.poses, s.lens, corners.expand(s.views, -1)) for s in train])
-        ends = [beams[..., :3] + depth * beams[..., 3:] for depth in (near, far)]
-        furthest = max(float(end.abs().max()) for end in ends)
-        return {
+        poses = torch.cat([scene.poses for scene in train])
+        state = {
             "label_names": list(train.label_names),
             "lens": attrs.asdict(lens),
-            "near": near,
-            "far": far,
-            "bound": math.ceil(furthest * 1000) / 1000,
-            "orbit": attrs.asdict(orbit),
+            "orbit": attrs.asdict(orbit_of(poses)),
         }
+        try:
+            planes = depth_range(train, self.config.near, self.config.far)
+        except Undetermined as error:
+            return {**state, "near": None, "far": None, "undetermined": str(error)}
+        bound = math.ceil(furthest_coordinate(train, planes) * 1000) / 1000
+        return {**state, "near": planes[0], "far": planes[1], "bound": bound}
 
     def observations(
         self, signals: Sequence[Scene], generator: Generator | None = None
@@ -209,7 +215,23 @@ class Nerf(Modality[Scene]):
 
     def describe(self, signals: Dataset[Scene]) -> Mapping[str, str]:
         """Views, lens and cameras of the data."""
-        return describe(signals, self.config) if len(signals) else {}
+        return describe(signals, self.config, *self._planes) if len(signals) else {}
+
+    def preview(self, signals: Dataset[Scene], out: Path) -> list[Artefact]:
+        """Where the cameras of the first scene stand, where they look and what they see."""
+        path = out / "cameras.png"
+        return [write_cameras(signals[0], self._planes, self.config.held_out_every, path)]
+
+    def _camera_notes(self, scenes: Dataset[Scene]) -> list[str]:
+        """What looks wrong with the cameras of the user's own scenes."""
+        poses = [] if self.source.path is None else check_poses(scenes)
+        return [*poses, *range_notes(scenes, *self._planes)]
+
+    @property
+    def _planes(self) -> tuple[float | None, float | None]:
+        """Near and far: prepared, or as far as they are configured."""
+        known = attrs.asdict(self.config) if self._state is None else self._state
+        return known["near"], known["far"]
 
     @property
     def _lens(self) -> Lens:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import attrs
 import numpy as np
 import torch
 from PIL import Image
 
-from functa_nerf.cameras import Lens, look_at
+from functa_nerf.cameras import Lens, look_at, rays
+from functa_nerf.scenes import Scene
 
 UP = torch.tensor([0.0, 0.0, 1.0])
 OPAQUE, EMPTY = 20.0, -20.0
@@ -85,3 +87,33 @@ def write_scene(folder: Path, views=4, side=8, seed=0, one_line=True, colour=Non
 
 
 LENS = Lens(focal=32.8125, cx=16.0, cy=16.0, height=32, width=32)
+
+
+def ball_scene(poses, lens, balls, name="balls"):
+    """A scene of red balls, (centre, radius) each, on white: exact silhouettes, no shading."""
+    beams = rays(poses, lens).double()
+    directions = torch.nn.functional.normalize(beams[..., 3:], dim=-1)
+    hit = torch.zeros(beams.shape[:2], dtype=torch.bool)
+    for centre, radius in balls:
+        offsets = torch.as_tensor(centre).double() - beams[..., :3]
+        hit |= torch.linalg.cross(offsets, directions).norm(dim=-1) < radius
+    images = torch.full((*hit.shape, 3), 255, dtype=torch.uint8)
+    images[hit] = torch.tensor([200, 30, 20], dtype=torch.uint8)
+    return Scene(name, images.reshape(len(poses), lens.height, lens.width, 3), poses, lens)
+
+
+def noise_scene(poses, lens, name="noise"):
+    """A scene whose views show no silhouette."""
+    shape = (len(poses), lens.height, lens.width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return Scene(name, torch.from_numpy(noise), poses, lens)
+
+
+def turned(scene, *signs):
+    """The scene with its poses multiplied by a diagonal matrix on the right."""
+    return attrs.evolve(scene, poses=scene.poses * torch.tensor([*signs, 1.0]))
+
+
+def inverted(scene):
+    """The scene with world-to-camera matrices for poses."""
+    return attrs.evolve(scene, poses=torch.linalg.inv(scene.poses))

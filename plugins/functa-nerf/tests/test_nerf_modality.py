@@ -35,7 +35,7 @@ def test_the_domain_holds_every_point_of_every_ray(mixed):
     bound = mixed.spec.domain.high[0]
     for scene in mixed.dataset("train"):
         beams = rays(scene.poses, scene.lens)
-        for z in (mixed.config.near, 1.1, mixed.config.far):
+        for z in (mixed.state["near"], 1.1, mixed.state["far"]):
             assert (beams[..., :3] + z * beams[..., 3:]).abs().max() <= bound
 
 
@@ -243,16 +243,21 @@ def test_figures_show_held_out_views(nerf, tmp_path):
 
 
 def test_describe_says_what_would_be_read(nerf):
-    lines = Nerf(NerfConfig(), DataSource()).describe(nerf.dataset("train"))
+    lines = nerf.describe(nerf.dataset("train"))
     assert lines["views per scene"] == "16"
     assert "32x32" in lines["view size"]
+    assert lines["rays"] == "12 points, depth 0.787 to 1.82 (derived from the training cameras)"
+    unprepared = Nerf(NerfConfig(far=1.9), DataSource()).describe(nerf.dataset("train"))
+    assert "could not be derived" in unprepared["rays"]
 
 
 def test_colours_become_bytes_without_wrapping():
     assert to_bytes(torch.tensor([-0.2, 0.5, 1.7])).tolist() == [0, 128, 255]
 
 
-@pytest.mark.parametrize("wrong", [{"far": 0.5}, {"points_per_ray": 1}, {"held_out_every": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"near": 0.8, "far": 0.5}, {"points_per_ray": 1}, {"held_out_every": 1}]
+)
 def test_options_are_checked(wrong):
     with pytest.raises(ValueError, match="must be"):
         NerfConfig(**wrong)

@@ -143,8 +143,15 @@ def test_blank_scenes_are_left_out_and_counted(cars):
 
 def test_cameras_out_of_range_are_noted(cars):
     assert not any("modality.near" in note for note in read(cars, "train").notes)
-    notes = read(cars, "train", near=2.0, far=3.0).notes
-    assert any("--set modality.near=0.8 --set modality.far=1.8" in note for note in notes)
+    assert not any("modality.near" in note for note in read(cars, "train", near=0.5).notes)
+    for wrong, told in (
+        ({"near": 2.0, "far": 3.0}, "near 2 and far 3"),
+        ({"near": 1.4}, "near 1.4"),
+        ({"far": 1.2}, "far 1.2"),
+    ):
+        (note,) = [n for n in read(cars, "train", **wrong).notes if "modality.near" in n]
+        assert told in note
+        assert "depth 1.3" in note
 
 
 def test_opengl_poses_are_noticed(cars):
