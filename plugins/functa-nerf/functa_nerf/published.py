@@ -56,8 +56,8 @@ def recognise(config: Mapping[str, Any]) -> Published | None:
         else:
             options[option] = default
             notes.append(f"{section}.{key} is not in the file; taken as {default}, the authors'.")
-    # Their evaluation fits to as many rays of each view as a training step draws.
-    options["fit_rays"] = options["rays"]
+    # Their evaluation fits to as many rays as a training step draws.
+    options["fit_rays"] = options["rays"] * options["views"]
     side = dataset.get("resolution", SIDE)
     if type(side) is not int or side < 1:
         raise UserError("the configuration's dataset.resolution is not a number of pixels.")

@@ -88,7 +88,7 @@ def test_what_a_configuration_says():
     assert found is not None
     chosen = NerfConfig(**found.options)
     assert (chosen.resolution, chosen.points_per_ray, chosen.near, chosen.far) == (8, 48, 0.8, 1.8)
-    assert (chosen.views, chosen.rays, chosen.fit_rays, chosen.coord_noise) == (5, 300, 300, True)
+    assert (chosen.views, chosen.rays, chosen.fit_rays, chosen.coord_noise) == (5, 300, 1500, True)
     assert len(found.notes) == 1  # cameras and depths are never in it
 
     found = Nerf.from_published({"dataset": {"name": "srn_cars"}})
