@@ -20,6 +20,9 @@ class Ramp:
     def __len__(self) -> int:
         return self.count
 
+    def __getitem__(self, chosen: slice) -> "Ramp":
+        return Ramp(len(range(self.count)[chosen]), self.channels)
+
     def __call__(self, coords: Tensor) -> Tensor:
         columns = [coords[..., 0], *[coords[..., 1]] * (self.channels - 1)]
         values = torch.stack(columns, dim=-1)
