@@ -90,7 +90,8 @@ def _slabs(
         points = grid + grid.new_tensor(ball.centre)
         inside = ball.depth(points)
         excess = level / cell * inside
-        within = inside > 0
+        # What is cut off counts near the cut too: it says how steeply the density ends there.
+        within = inside > -2 * cell
         densities = _densities(field, points[within])
         excess[within] = torch.minimum(densities - level, excess[within])
         # A node that lies exactly on the surface would make triangles without area.

@@ -46,9 +46,11 @@ def test_slabs_fit_each_other(monkeypatch, at_once):
     field.asked.clear()
     sliced = surface(field, WHERE, 5.0, 20)
     assert max(shape[-2] for shape in field.asked) <= at_once
-    np.testing.assert_array_equal(sliced.vertices, whole.vertices)
-    assert sorted(map(tuple, sliced.faces)) == sorted(map(tuple, whole.faces))
+    assert (len(sliced.vertices), len(sliced.faces)) == (len(whole.vertices), len(whole.faces))
+    distances = np.linalg.norm(sliced.vertices[:, None] - whole.vertices, axis=-1)
+    assert distances.min(axis=1).max() < 1e-6
     assert mesh_of(sliced).is_watertight
+    assert mesh_of(sliced).volume == pytest.approx(mesh_of(whole).volume, rel=1e-6)
 
 
 def test_what_goes_on_beyond_the_ball_is_cut_there_and_closed():
@@ -82,16 +84,16 @@ def test_without_density_there_is_no_surface():
 
 
 def test_the_level_gives_the_outline_that_views_have():
-    field = SoftBall(radius=0.3, slope=20.0)
+    field = SoftBall(radius=0.25, slope=20.0)
     level = outline_level(field, WHERE, ORBIT, LENS, 0.8, 1.8)
-    shown = 0.3 - (level - 5.0) / 20.0  # where the density is the level
+    shown = 0.25 - (level - 5.0) / 20.0  # where the density is the level
     # The distance from the centre at which a ray is as opaque as outlines are.
     along = torch.linspace(-0.8, 0.8, 4001)
     across = torch.linspace(0, 0.6, 601)[:, None]
     distance = (along**2 + across**2).sqrt()
-    depth = (5 + 20 * (0.3 - distance)).clamp(0, 10).sum(dim=1) * (1.6 / 4000)
+    depth = (5 + 20 * (0.25 - distance)).clamp(0, 10).sum(dim=1) * (1.6 / 4000)
     opaque = float(across[-torch.expm1(-depth) > OUTLINE_OPACITY].max())
-    assert shown == pytest.approx(opaque, abs=0.02)
+    assert shown == pytest.approx(opaque, abs=0.04)  # half a pixel of what is compared
 
 
 def test_the_visible_ball_is_seen_whole_and_no_larger_one_is():
