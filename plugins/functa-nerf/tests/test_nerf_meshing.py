@@ -124,11 +124,11 @@ def test_a_glb_is_upright_and_has_the_colours_of_the_views(tmp_path):
     field = SoftBall(centre=(0.1, 0.2, 0.15), radius=0.2)
     found = surface(field, WHERE, 5.0, 32)
     write_glb(found, [0.0, 0.0, 1.0], tmp_path / "ball.glb")
-    scene = trimesh.load(tmp_path / "ball.glb")
+    scene = trimesh.load_scene(tmp_path / "ball.glb")
     (mesh,) = scene.geometry.values()
     np.testing.assert_allclose(mesh.vertices, found.vertices, atol=1e-6)
     np.testing.assert_allclose(mesh.vertex_normals, found.normals, atol=1e-3)
-    placed = scene.to_geometry()
+    placed = scene.to_mesh()
     # World (x, y, z) with z up is glTF's (x, z, −y).
     np.testing.assert_allclose(
         placed.vertices, found.vertices[:, [0, 2, 1]] * [1, 1, -1], atol=1e-6

@@ -1,5 +1,6 @@
 import logging
 import weakref
+from typing import Any
 
 import attrs
 import imageio.v2 as imageio
@@ -13,7 +14,9 @@ from PIL import Image, ImageSequence
 from functa_nerf.animations import Gif, Mp4, watchable
 from functa_nerf.config import NerfConfig
 from functa_nerf.modality import Nerf
+from functa_nerf.outputs import Outputs
 from functa_nerf.pictures import to_bytes
+from functa_nerf.views import Turntable
 
 BALL = Balls([[0.2, 0.2, 0.0]], radius=0.2)
 EVERYTHING = {
@@ -43,6 +46,13 @@ def frames(nerf):
     return to_bytes(nerf.decode(BALL, 24)[0])
 
 
+def read_movie(path) -> tuple[dict[str, Any], np.ndarray]:
+    """What an animation says of itself, and its frames."""
+    with imageio.get_reader(path) as reader:
+        movie: Any = reader
+        return movie.get_meta_data(), np.stack([*iter(movie)])
+
+
 def psnr(one, other):
     return 10 * np.log10(255**2 / np.mean((one.astype(float) - other) ** 2))
 
@@ -63,9 +73,7 @@ def test_the_gif_repeats_for_ever_and_shows_the_turn(written, frames):
 
 def test_the_mp4_is_h264_that_everything_plays(written, frames):
     path = written[0] / "ball.mp4"
-    with imageio.get_reader(path) as movie:
-        about = movie.get_meta_data()
-        shown = np.stack([*iter(movie)])
+    about, shown = read_movie(path)
     assert about["codec"] == "h264"
     assert about["pix_fmt"].startswith("yuv420p")
     assert about["fps"] == 12.5
@@ -82,8 +90,7 @@ def test_odd_sizes_become_even_in_a_video_alone(tmp_path):
         movie = writer(path)
         movie.add(frame)
         movie.close()
-        with imageio.get_reader(path) as reader:
-            assert reader.get_data(0).shape[:2] == size
+        assert read_movie(path)[1].shape[1:3] == size
 
 
 @pytest.mark.parametrize(
@@ -123,7 +130,7 @@ def test_depths_are_numbers_with_cameras(nerf, written):
 
 
 def test_the_mesh_is_where_the_ball_is(written):
-    mesh = trimesh.load(written[0] / "ball.glb").to_geometry()
+    mesh = trimesh.load_scene(written[0] / "ball.glb").to_mesh()
     assert mesh.is_watertight
     np.testing.assert_allclose(mesh.center_mass, [0.2, 0.0, -0.2], atol=0.01)
     assert mesh.volume == pytest.approx(BALL.radius**3 * 4 / 3 * np.pi, rel=0.05)
@@ -142,9 +149,10 @@ def test_only_what_is_wanted_is_written(nerf, tmp_path, outputs):
 def test_views_are_dropped_once_they_are_written(nerf, tmp_path):
     """Memory does not grow with the views of a turn."""
     table = nerf._turntable
-    alive, most = [], 0
+    alive: list[weakref.ref[torch.Tensor]] = []
+    most = 0
 
-    class Watched(type(table)):
+    class Watched(Turntable):
         def turn(self, field, side):
             nonlocal most
             for view in super().turn(field, side):
@@ -154,8 +162,6 @@ def test_views_are_dropped_once_they_are_written(nerf, tmp_path):
 
     watched = Watched(**attrs.asdict(table, recurse=False))
     wanted = attrs.evolve(nerf.config, outputs=("gif", "mp4", "png", "depth"))
-    from functa_nerf.outputs import Outputs
-
     Outputs(watched, wanted, tmp_path).scene(BALL, "ball", 8)
     assert len(alive) == 3 * 24
     assert most <= 2 * 3
@@ -166,7 +172,7 @@ def test_resolution_makes_the_mesh_finer_too(nerf, tmp_path):
     faces = []
     for resolution in (None, 8, 32):
         (mesh,) = few.render(BALL, tmp_path, [f"ball-{resolution}"], resolution)
-        faces.append(len(trimesh.load(mesh.path).to_geometry().faces))
+        faces.append(len(trimesh.load_scene(mesh.path).to_mesh().faces))
     assert faces[0] == faces[1]
     assert faces[2] == pytest.approx(4 * faces[0], rel=0.2)
 

@@ -121,6 +121,9 @@ class ReferenceSiren:
     def __len__(self):
         return 1
 
+    def __getitem__(self, chosen):
+        raise NotImplementedError
+
     def __call__(self, coords):
         x, shifts = coords, self.shift.chunk(len(self.layers) - 1)
         for (w, b), shift in zip(self.layers[:-1], shifts, strict=True):
