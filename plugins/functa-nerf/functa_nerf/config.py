@@ -73,6 +73,21 @@ class NerfConfig:
         low=2,
     )
     orbit_views: int = option(24, "views of one turn around a scene, in animations", low=1)
+    outputs: tuple[str, ...] = option(
+        ("gif", "mp4", "png", "depth", "glb"),
+        "what is written of a scene: one turn as an animation (gif, mp4), views side by side "
+        "(png), depth as pictures and as numbers, the surface as a mesh (glb)",
+        choices=("gif", "mp4", "png", "depth", "glb"),
+    )
+    surface_resolution: int = option(
+        64, "cells of a mesh's grid along the object; --resolution N raises it", low=2
+    )
+    surface_density: float | None = option(
+        None,
+        "density, per unit of the poses, at which a mesh has its surface; null: for each scene "
+        "the one whose outlines are most like those in its views",
+        above=0,
+    )
 
     @far.validator  # type: ignore[attr-defined, untyped-decorator, unused-ignore]
     def _beyond_near(self, _: Any, far: float | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,7 +31,7 @@ from functa_core import (
 from functa_nerf import pictures
 from functa_nerf.baselines import mean_view, nearest_scene
 from functa_nerf.camera_picture import write_cameras
-from functa_nerf.cameras import Lens, Orbit, orbit_of, rays
+from functa_nerf.cameras import Lens, Orbit, orbit_of
 from functa_nerf.checks import check_poses
 from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
@@ -39,6 +39,7 @@ from functa_nerf.files import Files
 from functa_nerf.inspection import describe
 from functa_nerf.layouts import find_layout
 from functa_nerf.meshes import MeshOptions
+from functa_nerf.outputs import Outputs
 from functa_nerf.planes import Undetermined, depth_range, furthest_coordinate, range_notes
 from functa_nerf.published import recognise
 from functa_nerf.reading import SceneReader, Wanted, background_notes
@@ -46,9 +47,8 @@ from functa_nerf.rendering import Rendering, depths, render_rays
 from functa_nerf.resizing import Size, resampling
 from functa_nerf.sampling import choose, observe
 from functa_nerf.scenes import Scene
+from functa_nerf.views import Turntable, View
 
-POINTS_AT_ONCE = 2**18
-"""Field points that a picture is rendered with at a time: bounds memory at any resolution."""
 FIGURE_SCENES, FIGURE_VIEWS = 4, 2
 
 
@@ -180,38 +180,54 @@ class Nerf(Modality[Scene]):
         return {"mean": mean_view(train), "nearest": nearest_scene(train)}
 
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B V r r 3"]:
-        """Views of one turn around each scene, as square images of `resolution` pixels."""
-        side = resolution or min(self._lens.height, self._lens.width)
-        lens = self._lens.fitted(side)
-        poses = Orbit(**self.state["orbit"]).poses(self.config.orbit_views)
-        colours = [r.colour for r in self._pieces(field, rays(poses, lens).flatten(0, 1))]
-        return torch.cat(colours, dim=1).reshape(len(field), len(poses), side, side, 3)
+        """Views of one turn around each scene, as square images of `resolution` pixels.
+
+        Memory holds the result, and beside it no more than one view takes.
+        """
+        table = self._turntable
+        side = resolution or table.native_side
+        views = torch.empty(len(field), table.count, side, side, 3)
+        for i, scene in enumerate(views):
+            for kept, view in zip(scene, table.turn(field[i : i + 1], side), strict=True):
+                kept[:] = view.colour
+        return views
 
     def render(
         self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
     ) -> list[Artefact]:
-        """An animation of one turn around each scene, and a strip of views from it."""
-        return pictures.write_orbits(self.decode(field, resolution), out, names)
+        """For each latent the kinds of files that `outputs` names, one latent after the other."""
+        outputs = Outputs(self._turntable, self.config, out)
+        scenes = [outputs.scene(field[i : i + 1], n, resolution) for i, n in enumerate(names)]
+        return [artefact for scene in scenes for artefact in scene]
 
     def figures(
         self, signals: Sequence[Scene], fields: Sequence[Field], out: Path
     ) -> list[Artefact]:
-        """Held-out views beside their renderings, the way there, and one turn around each scene."""
+        """Held-out views beside their renderings, the way there, turns and surfaces."""
         shown = list(signals[:FIGURE_SCENES])
-        steps = [[self._held_out_views(f, i, s) for i, s in enumerate(shown)] for f in fields]
+        steps = [
+            [self._held_out_views(f[i : i + 1], scene) for i, scene in enumerate(shown)]
+            for f in fields
+        ]
         last = steps[-1]
         rows = [(scene.id, views) for scene, views in zip(shown, last, strict=True)]
         first = [
             (scene.id, last[i][0][0], [views[i][0][1].colour for views in steps])
             for i, scene in enumerate(shown)
         ]
-        depth_range = (float(self.state["near"]), float(self.state["far"]))
-        orbits = self.decode(fields[-1])[: len(shown)]
-        return [
-            pictures.write_views(rows, depth_range, out / "views.png"),
+        table = self._turntable
+        outputs = Outputs(table, self.config, out)
+        scenes = [fields[-1][i : i + 1] for i in range(len(shown))]
+        turns = [table.turn(scene, table.native_side) for scene in scenes]
+        written = [
+            pictures.write_views(rows, (table.near, table.far), out / "views.png"),
             pictures.write_steps(first, out / "steps.png"),
-            pictures.write_side_by_side(orbits, out / "orbits.gif"),
+            # A report needs one animation: of two the video, which is much smaller.
+            *outputs.together(turns, "orbits")[-1:],
         ]
+        for i, scene in enumerate(scenes if "glb" in self.config.outputs else ()):
+            written += outputs.mesh(scene, f"surface-{i}", shown[i].id)
+        return written
 
     def describe(self, signals: Dataset[Scene]) -> Mapping[str, str]:
         """Views, lens and cameras of the data."""
@@ -284,22 +300,22 @@ class Nerf(Modality[Scene]):
         )
         return render_rays(field, queries, z, self.config.white_background)
 
-    @torch.no_grad()
-    def _pieces(self, field: Field, queries: Float[Tensor, "*B N 6"]) -> Iterator[Rendering]:
-        """Renderings of many rays on the CPU, a bounded number of points at a time."""
-        size = max(1, POINTS_AT_ONCE // (self.config.points_per_ray * len(field)))
-        for part in torch.split(queries, size, dim=-2):
-            yield Rendering(*(t.cpu() for t in self._render(field, part)))
+    @property
+    def _turntable(self) -> Turntable:
+        return Turntable(
+            render=self._render,
+            points=self.config.points_per_ray,
+            lens=self._lens,
+            orbit=Orbit(**self.state["orbit"]),
+            count=self.config.orbit_views,
+            near=float(self.state["near"]),
+            far=float(self.state["far"]),
+        )
 
-    def _held_out_views(
-        self, field: Field, index: int, scene: Scene
-    ) -> list[tuple[Tensor, Rendering]]:
+    def _held_out_views(self, field: Field, scene: Scene) -> list[tuple[Tensor, View]]:
         """Targets and renderings of the first few views that an evaluation holds out."""
-        views = scene.hidden(self.config.held_out_every).nonzero()[:FIGURE_VIEWS, 0]
-        beams = rays(scene.poses[views], scene.lens).flatten(0, 1)
-        targets = scene.images[views].float() / 255
-        size = targets.shape[:3]
-        parts = zip(*self._pieces(field, beams), strict=True)
-        colour, depth, weights = (torch.cat(part, dim=1)[index] for part in parts)
-        whole = colour.reshape(*size, 3), depth.reshape(*size), weights.reshape(*size, -1)
-        return [(targets[i], Rendering(*(t[i] for t in whole))) for i in range(len(views))]
+        chosen = scene.hidden(self.config.held_out_every).nonzero()[:FIGURE_VIEWS, 0]
+        look = self._turntable.look
+        return [
+            (scene.images[i].float() / 255, look(field, scene.poses[i], scene.lens)) for i in chosen
+        ]

@@ -18,15 +18,17 @@ class Balls:
     """B scenes of one coloured ball each; grey elsewhere, where there is no density."""
 
     def __init__(self, centres, radius=0.15, colour=(0.9, 0.2, 0.1)):
-        self.centres = torch.tensor(centres).reshape(-1, 1, 3)
-        self.radius, self.colour = radius, torch.tensor(colour)
+        self.centres = torch.as_tensor(centres).reshape(-1, 1, 3)
+        self.radius, self.colour = radius, torch.as_tensor(colour)
         self.asked = []
 
     def __len__(self):
         return len(self.centres)
 
     def __getitem__(self, chosen):
-        return Balls(self.centres[chosen, 0].tolist(), self.radius, self.colour.tolist())
+        few = Balls(self.centres[chosen], self.radius, self.colour)
+        few.asked = self.asked
+        return few
 
     def __call__(self, coords):
         self.asked.append(tuple(coords.shape))
@@ -35,6 +37,36 @@ class Balls:
         features[..., :3] = torch.where(inside[..., None], self.colour, 0.5)
         features[..., 3] = torch.where(inside, OPAQUE, EMPTY)
         return features
+
+
+class SoftBall:
+    """A scene of one ball whose density falls off through `level` at its radius.
+
+    Its colour depends on the direction from its centre alone; density 0.1 or less is background.
+    """
+
+    def __init__(self, centre=(0.0, 0.0, 0.0), radius=0.45, level=5.0, slope=100.0, hole=0.0):
+        self.centre, self.radius, self.hole = torch.tensor(centre), radius, hole
+        self.level, self.slope = level, slope
+        self.asked = []
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, chosen):
+        assert chosen == slice(0, 1)
+        return self
+
+    def colour(self, points):
+        return 0.5 + 0.4 * torch.nn.functional.normalize(points - self.centre, dim=-1)
+
+    def __call__(self, coords):
+        self.asked.append(tuple(coords.shape))
+        distance = (coords - self.centre).norm(dim=-1)
+        inside = torch.minimum(self.radius - distance, distance - self.hole)
+        # elu(x, 0.1) + 0.1 is x + 0.1 above 0.
+        raw = self.level + self.slope * inside - 0.1
+        return torch.cat([self.colour(coords), raw[..., None]], dim=-1)[None]
 
 
 class Waves:
@@ -47,9 +79,9 @@ class Waves:
         return len(self.phases)
 
     def __getitem__(self, chosen):
-        some = Waves()
-        some.phases = self.phases[chosen]
-        return some
+        few = Waves()
+        few.phases = self.phases[chosen]
+        return few
 
     def __call__(self, coords):
         mix = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 2.0, 1.0], [2.0, 1.0, -1.0, 3.0]])
