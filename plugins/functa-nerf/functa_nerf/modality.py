@@ -205,29 +205,33 @@ class Nerf(Modality[Scene]):
     ) -> list[Artefact]:
         """Held-out views beside their renderings, the way there, turns and surfaces."""
         shown = list(signals[:FIGURE_SCENES])
-        steps = [
-            [self._held_out_views(f[i : i + 1], scene) for i, scene in enumerate(shown)]
-            for f in fields
-        ]
-        last = steps[-1]
-        rows = [(scene.id, views) for scene, views in zip(shown, last, strict=True)]
-        first = [
-            (scene.id, last[i][0][0], [views[i][0][1].colour for views in steps])
+        rows = [
+            (scene.id, self._held_out_views(fields[-1][i : i + 1], scene, FIGURE_VIEWS))
             for i, scene in enumerate(shown)
         ]
+        labelled = {f"{i} steps": field for i, field in enumerate(fields)}
         table = self._turntable
         outputs = Outputs(table, self.config, out)
         scenes = [fields[-1][i : i + 1] for i in range(len(shown))]
         turns = [table.turn(scene, table.native_side) for scene in scenes]
         written = [
             pictures.write_views(rows, (table.near, table.far), out / "views.png"),
-            pictures.write_steps(first, out / "steps.png"),
+            self._write_fits(
+                shown, labelled, out / "steps.png", "A held-out view after 0, 1, … inner steps."
+            ),
             # A report needs one animation: of two the video, which is much smaller.
             *outputs.together(turns, "orbits")[-1:],
         ]
         for i, scene in enumerate(scenes if "glb" in self.config.outputs else ()):
             written += outputs.mesh(scene, f"surface-{i}", shown[i].id)
         return written
+
+    def compare(
+        self, signals: Sequence[Scene], fields: Mapping[str, Field], out: Path
+    ) -> list[Artefact]:
+        """One held-out view of each scene, and what each field makes of it."""
+        caption = f"A held-out view of test scenes: as it is, and from {', '.join(fields)}."
+        return [self._write_fits(signals, fields, out / "compared.png", caption)]
 
     def describe(self, signals: Dataset[Scene]) -> Mapping[str, str]:
         """Views, lens and cameras of the data."""
@@ -312,10 +316,26 @@ class Nerf(Modality[Scene]):
             far=float(self.state["far"]),
         )
 
-    def _held_out_views(self, field: Field, scene: Scene) -> list[tuple[Tensor, View]]:
+    def _held_out_views(
+        self, field: Field, scene: Scene, most: int = 1
+    ) -> list[tuple[Tensor, View]]:
         """Targets and renderings of the first few views that an evaluation holds out."""
-        chosen = scene.hidden(self.config.held_out_every).nonzero()[:FIGURE_VIEWS, 0]
+        chosen = scene.hidden(self.config.held_out_every).nonzero()[:most, 0]
         look = self._turntable.look
         return [
             (scene.images[i].float() / 255, look(field, scene.poses[i], scene.lens)) for i in chosen
         ]
+
+    def _write_fits(
+        self, scenes: Sequence[Scene], fields: Mapping[str, Field], path: Path, caption: str
+    ) -> Artefact:
+        """The first held-out view of each scene beside the fields' renderings of it."""
+        rows = []
+        for i, scene in enumerate(scenes):
+            views = {
+                label: self._held_out_views(field[i : i + 1], scene)[0]
+                for label, field in fields.items()
+            }
+            target = next(iter(views.values()))[0]
+            rows.append((scene.id, target, {label: v.colour for label, (_, v) in views.items()}))
+        return pictures.write_fits(rows, path, caption)

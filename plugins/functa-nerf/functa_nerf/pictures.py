@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -100,24 +100,27 @@ def write_views(
     )
 
 
-def write_steps(rows: Sequence[tuple[str, Tensor, Sequence[Tensor]]], path: Path) -> Artefact:
-    """A row for each scene: the target of one view, and its rendering after 0, 1, … inner steps.
+def write_fits(
+    rows: Sequence[tuple[str, Tensor, Mapping[str, Tensor]]], path: Path, caption: str
+) -> Artefact:
+    """A row for each scene: one view of it, and renderings of the same view with their PSNR.
 
     Args:
-        rows: name, target (H, W, 3), renderings (H, W, 3).
+        rows: name of the scene, target (H, W, 3), renderings (H, W, 3) by what is said of them.
         path: of the PNG.
+        caption: of the picture.
     """
     columns = 1 + len(rows[0][2])
     figure = Figure(figsize=(1.5 * columns, 1.75 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, (name, target, fits) in zip(grid, rows, strict=True):
         _show(axes[0], to_bytes(target), name)
-        for step, (cell, fit) in enumerate(zip(axes[1:], fits, strict=True)):
-            _show(cell, to_bytes(fit), f"{step} steps: {psnr(fit, target):.1f} dB")
+        for cell, (label, fit) in zip(axes[1:], fits.items(), strict=True):
+            _show(cell, to_bytes(fit), f"{label}: {psnr(fit, target):.1f} dB")
         for cell in axes:
             cell.axis("off")
     figure.savefig(path, dpi=110)
-    return Artefact(path, "image/png", "One view of each test scene after 0, 1, … inner steps.")
+    return Artefact(path, "image/png", caption)
 
 
 def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
