@@ -65,7 +65,14 @@ class Nerf(Modality[Scene]):
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"latent_dim": 64, "width": 64, "depth": 4, "w0": 15.0},
         # An observation is `points_per_ray` points, so fewer of them fit into memory at once.
-        "meta": {"steps": 280, "batch_size": 8, "lr": 8e-4, "encode_batch": 8, "chunk": 256},
+        "meta": {
+            "steps": 280,
+            "batch_size": 8,
+            "lr": 1.2e-3,
+            "lr_final": 0.02,
+            "encode_batch": 8,
+            "chunk": 256,
+        },
     }
     tasks = ("views",)
     config: NerfConfig
