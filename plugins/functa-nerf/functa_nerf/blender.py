@@ -44,7 +44,8 @@ class Frame:
     """A view as the JSON has it.
 
     Attributes:
-        view: its file.
+        view: its file, None if it is not there.
+        told: what the JSON calls that file.
         pose: its camera.
         scale: that the pose's axes had.
         part: which split it is in, None where nothing tells.
@@ -52,7 +53,8 @@ class Frame:
         where: the JSON file and its place in it, for messages.
     """
 
-    view: str
+    view: str | None
+    told: str
     pose: Float[np.ndarray, "4 4"]
     scale: float
     part: Part | None
@@ -84,7 +86,7 @@ class BlenderLayout(Layout):
             training, testing = [training[i] for i in kept], []
         frames = [*training, *testing]
         _check_one_lens(frames)
-        paths = [frame.view for frame in frames]
+        paths = [frame.view for frame in frames if frame.view is not None]
         images, to, size = read_views(self._files, paths, self._wanted, f"scene '{label}'")
         lens, note = read_pinhole(frames[0].camera, frames[0].where, size, to)
         poses = torch.from_numpy(np.stack([frame.pose for frame in frames]).astype(np.float32))
@@ -99,6 +101,12 @@ class BlenderLayout(Layout):
         if split and len(split) < len(paths):
             notes.append("transforms.json is not read where transforms_train.json is there.")
         frames = [frame for path in split or paths for frame in self._read(path)]
+        frames, missing = self._there_and_missing(frames)
+        if missing:
+            notes.append(
+                f"{len(missing)} frames have no image and are left out; the first: "
+                f"{missing[0].where}, '{missing[0].told}'."
+            )
         held_out = held_out_part([frame.part for frame in frames])
         training = [frame for frame in frames if frame.part in ("train", None)]
         testing = [frame for frame in frames if frame.part is not None and frame.part == held_out]
@@ -137,22 +145,35 @@ class BlenderLayout(Layout):
             matrix = _matrix(frame.get("transform_matrix"), where)
             pose, scale = checked_pose(matrix, f"{where}: transform_matrix", may_be_scaled=True)
             part = _part_of_file(path) or parts.get(told)
-            yield Frame(
-                self._view(path, told, where), pose, scale, part, {**common, **frame}, where
-            )
+            view = self._view(path, told, where)
+            yield Frame(view, told, pose, scale, part, {**common, **frame}, where)
 
-    def _view(self, path: str, told: str, where: str) -> str:
-        """The file that a `file_path` means."""
+    def _view(self, path: str, told: str, where: str) -> str | None:
+        """The file that a `file_path` means, None if it is not there."""
         below = posixpath.join(posixpath.dirname(path), told.replace("\\", "/"))
         whole = posixpath.normpath(below)
-        for ending in ("", *ENDINGS):
-            if whole + ending in self._there:
-                return whole + ending
         if whole.startswith(("/", "../")):
-            hint = "it lies outside of the data; paths must be relative to the JSON file"
-        else:
-            hint = f"there is no such file, with or without {', '.join(ENDINGS[:3])}"
-        raise UserError(f"{where}: file_path '{told}' cannot be read: {hint}.")
+            raise UserError(
+                f"{where}: file_path '{told}' lies outside of the data; "
+                "paths must be relative to the JSON file."
+            )
+        return next((whole + end for end in ("", *ENDINGS) if whole + end in self._there), None)
+
+    def _there_and_missing(self, frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
+        """Frames with an image, and frames without one: some published sets have both.
+
+        Raises:
+            UserError: there are such frames and they are not to be skipped, or there are no others.
+        """
+        there = [frame for frame in frames if frame.view is not None]
+        missing = [frame for frame in frames if frame.view is None]
+        if missing and not (there and self._wanted.skip_bad):
+            raise UserError(
+                f"{missing[0].where}: file_path '{missing[0].told}' cannot be read: there is no "
+                f"such file, with or without {', '.join(ENDINGS[:3])} ({len(missing)} of "
+                f"{len(frames)} frames have none; --skip-bad leaves them out)."
+            )
+        return there, missing
 
 
 def is_transforms(name: str) -> bool:

@@ -275,14 +275,15 @@ class Nerf(Modality[Scene]):
     def _reader(self) -> SceneReader:
         assert self.source.path is not None
         config, files = self.config, Files(self.source.path)
-        wanted = Wanted(self._size, config.max_views, config.white_background)
+        skip_bad = self.source.skip_bad
+        wanted = Wanted(self._size, config.max_views, config.white_background, skip_bad)
         options = MeshOptions(config.mesh_views, config.mesh_up, config.mesh_labels)
         return SceneReader(
             layout=find_layout(files, wanted, options),
             root=str(files.root),
             white=config.white_background,
             held_out_every=config.held_out_every,
-            skip_bad=self.source.skip_bad,
+            skip_bad=skip_bad,
             label_names=None if self._state is None else self.state["label_names"],
         )
 

@@ -30,11 +30,13 @@ class Wanted:
         size: that they are resampled to.
         max_views: read of each scene, spread evenly; None for all.
         white: whether what is transparent, or not there, is white; else black.
+        skip_bad: leave out what is missing, where something else is there, instead of refusing.
     """
 
     size: Size = None
     max_views: int | None = None
     white: bool = True
+    skip_bad: bool = False
 
 
 @attrs.frozen(eq=False)

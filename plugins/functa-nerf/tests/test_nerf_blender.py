@@ -224,7 +224,6 @@ def in_frame(**values):
 
 MIRRORED = np.diag([-1.0, 1, 1, 1]).tolist()
 BAD = {
-    "no such file": (in_frame(file_path="./gone"), ["frame 1", "./gone", "no such file"]),
     "outside": (in_frame(file_path="../../../x.png"), ["outside"]),
     "no path": (drop("file_path"), ["frame 1", "file_path"]),
     "no matrix": (drop("transform_matrix"), ["frame 1", "four rows"]),
@@ -298,3 +297,20 @@ def test_a_lone_scene_is_trained_and_scored_by_the_command(lego, tmp_path):
     assert (figures["n_train"], figures["n_test"]) == (1, 1)
     assert test["psnr_db"] > 3
     assert test["psnr_db"] != test["context_psnr_db"]
+
+
+def test_frames_without_an_image_are_left_out_when_asked(tmp_path, chair):
+    """As in the fox of instant-ngp, whose file lists 67 frames for 50 photographs."""
+    write_blender(tmp_path / "fox", chair, range(8))
+    for gone in (2, 5):
+        (tmp_path / "fox" / "images" / f"r_{gone}.png").unlink()
+    with pytest.raises(UserError, match=r"frame 2.*r_2.png.*2 of 8 frames have none; --skip-bad"):
+        read(tmp_path / "fox")
+    scenes = read(tmp_path / "fox", skip_bad=True)
+    assert "2 frames have no image and are left out; the first: " in " ".join(scenes.notes)
+    kept = [0, 1, 3, 4, 6, 7]
+    torch.testing.assert_close(scenes[0].poses, chair.poses[kept])
+    assert torch.equal(scenes[0].images, chair.images[kept])
+    shutil.rmtree(tmp_path / "fox" / "images")
+    with pytest.raises(UserError, match="8 of 8 frames"):
+        read(tmp_path / "fox", skip_bad=True)
