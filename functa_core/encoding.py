@@ -16,6 +16,7 @@ from functa_core.meta.learner import Learner
 from functa_core.meta.outer import psnr_db
 from functa_core.meta.problem import Problem, predict_all
 from functa_core.modality import Modality
+from functa_core.networks.base import NetworkField
 from functa_core.observations import Observations
 
 
@@ -63,6 +64,11 @@ class Encoder:
         context = observations if used is None else observations.masked(used)
         path = self.learner.solver.fit(self.problem(context.compact()), self.inner_steps)
         return [latent.detach() for latent in path]
+
+    def field(self, latents: Float[Tensor, "B *latent"]) -> NetworkField:
+        """The latents as a field; memory stays bounded by as many coordinates as a fit takes."""
+        most = None if self.chunk is None else self.chunk * self.batch
+        return NetworkField(self.learner.network, latents.to(self.device), most)
 
     def predict(
         self, latent: Float[Tensor, "B *latent"], observations: Observations

@@ -308,7 +308,7 @@ def test_prediction_in_chunks_is_prediction():
     latent = torch.randn(3, 5, dtype=torch.float64)
     whole = problem.predict(latent)
     torch.testing.assert_close(predict_all(attrs.evolve(problem, chunk=4), latent), whole)
-    field = NetworkField(problem.network, latent, chunk=3)
+    field = NetworkField(problem.network, latent, most=3 * len(latent))
     with torch.no_grad():
         torch.testing.assert_close(field(problem.observations.queries), whole.detach())
 

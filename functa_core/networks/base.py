@@ -59,16 +59,16 @@ class NetworkField:
     Args:
         network: the shared weights.
         latents: (B, *latent_shape).
-        chunk: with gradients off, at most this many coordinates of each signal at a time, so that
-            memory is bounded at any resolution. None for no bound.
+        most: with gradients off, at most this many coordinates at a time, those of all latents
+            counted together, so that memory is bounded at any resolution. None for no bound.
     """
 
     def __init__(
-        self, network: Network, latents: Float[Tensor, "B *latent"], chunk: int | None = None
+        self, network: Network, latents: Float[Tensor, "B *latent"], most: int | None = None
     ) -> None:
         self.network = network
         self.latents = latents
-        self.chunk = chunk
+        self.most = most
 
     def __len__(self) -> int:
         """The number of latents B."""
@@ -76,17 +76,18 @@ class NetworkField:
 
     def __getitem__(self, chosen: slice) -> NetworkField:
         """The field of some of the latents."""
-        return NetworkField(self.network, self.latents[chosen], self.chunk)
+        return NetworkField(self.network, self.latents[chosen], self.most)
 
     def __call__(self, coords: Float[Tensor, "*B N D"]) -> Float[Tensor, "B N C"]:
         """Features at coordinates (N, D) or (B, N, D); they are moved to the field's device."""
         coords = coords.to(self.latents.device)
         count = coords.shape[-2]
-        if torch.is_grad_enabled() or self.chunk is None or count <= self.chunk:
+        each = count if self.most is None else max(1, self.most // len(self))
+        if torch.is_grad_enabled() or count <= each:
             features: Tensor = self.network(coords, self.latents)
             return features
         parts = [
-            self.network(coords[..., start : start + self.chunk, :], self.latents)
-            for start in range(0, count, self.chunk)
+            self.network(coords[..., start : start + each, :], self.latents)
+            for start in range(0, count, each)
         ]
         return torch.cat(parts, dim=1)

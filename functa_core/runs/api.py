@@ -17,7 +17,6 @@ from functa_core.errors import UserError
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
 from functa_core.modality import Field, Modality
-from functa_core.networks.base import NetworkField
 from functa_core.runs.config import RunConfig, read_yaml
 from functa_core.runs.directory import RunDirectory
 from functa_core.runs.opening import (
@@ -84,8 +83,7 @@ class Run:
     def field(self, latents: Float[Tensor, "n *latent"]) -> Field:
         """The latents as one field: coordinates (N, D) or (n, N, D) → features (n, N, C)."""
         self._check(latents)
-        network = self.encoder.learner.network
-        return NetworkField(network, latents.to(self.encoder.device), self.encoder.chunk)
+        return self.encoder.field(latents)
 
     @torch.no_grad()
     def decode(

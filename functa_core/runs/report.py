@@ -19,7 +19,6 @@ from functa_core import __version__
 from functa_core.encoding import Encoder
 from functa_core.files import write_atomic
 from functa_core.modality import Artefact
-from functa_core.networks.base import NetworkField
 from functa_core.runs.directory import RunDirectory
 from functa_core.runs.opening import Session
 from functa_core.runs.tasks import task_artefacts
@@ -81,10 +80,7 @@ def draw_figures(session: Session, encoder: Encoder) -> list[Artefact]:
     for part, observations in encoder.batches(few):
         hidden = session.modality.held_out(part, observations)
         paths.append(encoder.fit(observations if hidden is None else observations.masked(~hidden)))
-    fields = [
-        NetworkField(encoder.learner.network, torch.cat(latents), encoder.chunk)
-        for latents in zip(*paths, strict=True)
-    ]
+    fields = [encoder.field(torch.cat(latents)) for latents in zip(*paths, strict=True)]
     return session.modality.figures(few, fields, folder)
 
 

@@ -20,7 +20,6 @@ from functa_core.console import ticking
 from functa_core.encoding import Encoder
 from functa_core.meta.outer import psnr_db
 from functa_core.modality import Baseline
-from functa_core.networks.base import NetworkField
 from functa_core.observations import Observations
 from functa_core.options import option
 from functa_core.tasks.base import Material, NotApplicable, Outcome, Task
@@ -114,9 +113,7 @@ class Views(Task):
         """The first test signals beside their fits, as the modality draws them."""
         encoder = material.encoder
         fields = {
-            f"{n} view{'s' if n > 1 else ''}": NetworkField(
-                encoder.learner.network, torch.cat([row[n] for row in shown]), encoder.chunk
-            )
+            f"{n} view{'s' if n > 1 else ''}": encoder.field(torch.cat([row[n] for row in shown]))
             for n in sorted(shown[0])
         }
         with torch.no_grad():
