@@ -97,6 +97,21 @@ def test_functaset_of_a_run(clips_run):
     assert torch.allclose(alone[0], functaset.latents[5], atol=1e-6), "batches change nothing"
 
 
+def test_decode_takes_options_of_the_modality_and_no_others(clips_run, functa, tmp_path):
+    arguments = ["--run", clips_run, "--latents", clips_run / "functaset" / "test.safetensors"]
+    out = tmp_path / "out"
+    for option, said in (
+        ("model.width=3", "options of its modality"),
+        ("modality.bar=3", "modality.bars"),
+        ("modality.bars=x", "a whole number"),
+    ):
+        code, _, err = functa("decode", *arguments, "--out", out, "--set", option)
+        assert (code, said in err, out.exists()) == (2, True, False), err
+    assert functa("decode", *arguments, "--out", out, "--set", "modality.bars=3")[0] == 0
+    assert len(list(out.iterdir())) == 2
+    assert load_run(clips_run, modality={"bars": 3}).config.modality.bars == 3
+
+
 def test_decode_has_the_resolution_asked_for(clips_run, functa, tmp_path):
     run = load_run(clips_run)
     latents = run.functaset("test").latents

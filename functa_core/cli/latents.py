@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -52,8 +52,16 @@ def encode(run: Path, data: str | None, split: str, out: Path, device: str, skip
 )
 @options.out_option("Folder for the signals.", required=True)
 @click.option("--resolution", type=click.IntRange(1), metavar="N", help="Native if left out.")
+@options.set_option
 @options.device_option
-def decode(run: Path, latents: Path, out: Path, resolution: int | None, device: str) -> None:
+def decode(
+    run: Path,
+    latents: Path,
+    out: Path,
+    resolution: int | None,
+    assignments: tuple[str, ...],
+    device: str,
+) -> None:
     """Turn a functaset of this run back into signals, at any resolution."""
     import torch
 
@@ -62,7 +70,7 @@ def decode(run: Path, latents: Path, out: Path, resolution: int | None, device: 
     from functa_core.runs.api import load_run
     from functa_core.runs.directory import RunDirectory, check_folder
 
-    opened = load_run(run, device)
+    opened = load_run(run, device, _modality_options(assignments))
     functaset = Functaset.load(latents)
     functaset.check_weights(opened.weights_sha256, latents)
     check_folder(out)
@@ -77,6 +85,19 @@ def decode(run: Path, latents: Path, out: Path, resolution: int | None, device: 
             opened.modality.render(field, out, names[start : start + size], resolution)
             tick(min(start + size, len(names)))
     click.echo(out)
+
+
+def _modality_options(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """The options of the modality among assignments; a decoder has no others."""
+    from functa_core.runs.config import parse_assignments
+
+    tree = parse_assignments(assignments)
+    if foreign := sorted(set(tree) - {"modality"}):
+        raise UserError(
+            f"--set {foreign[0]}: a trained run is decoded as it is; only options of its modality "
+            "can be set, such as --set modality.KEY=VALUE."
+        )
+    return dict(tree.get("modality", {}))
 
 
 @click.group()

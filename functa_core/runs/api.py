@@ -17,7 +17,7 @@ from functa_core.errors import UserError
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
 from functa_core.modality import Field, Modality
-from functa_core.runs.config import RunConfig, read_yaml
+from functa_core.runs.config import RunConfig, build_config, read_yaml
 from functa_core.runs.directory import RunDirectory
 from functa_core.runs.opening import (
     find_device,
@@ -128,23 +128,29 @@ class Run:
             )
 
 
-def load_run(path: str | Path, device: str = "auto") -> Run:
+def load_run(
+    path: str | Path, device: str = "auto", modality: Mapping[str, Any] | None = None
+) -> Run:
     """Open a trained run.
 
     Args:
         path: its directory.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        modality: options of the modality that shall be other than in the run's configuration.
 
     Raises:
-        UserError: no run there, one that is not trained yet, or no such device.
+        UserError: no run there, one that is not trained yet, no such device, or a wrong option.
     """
     directory = RunDirectory(Path(path))
     where = find_device(device)
     require_trained(directory)
     plugin, config = read_run(directory)
-    modality = plugin.modality(config.modality, config.source(), read_state(directory))
-    encoder = make_encoder(config, modality, directory.weights, where)
-    return Run(directory.root, config, modality, encoder, plugin.version)
+    if modality is not None:
+        layers = [("config.yaml", config.tree()), ("options", {"modality": modality})]
+        config = build_config(plugin.modality, layers)
+    prepared = plugin.modality(config.modality, config.source(), read_state(directory))
+    encoder = make_encoder(config, prepared, directory.weights, where)
+    return Run(directory.root, config, prepared, encoder, plugin.version)
 
 
 def train(
