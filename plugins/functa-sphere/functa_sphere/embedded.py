@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from functa_core import UserError, cached
 from functa_sphere.coastlines import land_share
@@ -54,13 +55,13 @@ def _make(folder: Path) -> None:
     )
 
 
-def _centres(count: int, start: float, stop: float) -> np.ndarray:
+def _centres(count: int, start: float, stop: float) -> Float64[np.ndarray, " n"]:
     """Centres of equal parts of an interval."""
-    centres: np.ndarray = start + (np.arange(count) + 0.5) * ((stop - start) / count)
+    centres: Float64[np.ndarray, " n"] = start + (np.arange(count) + 0.5) * ((stop - start) / count)
     return centres
 
 
-def _land() -> np.ndarray:
+def _land() -> Float64[np.ndarray, " n"]:
     """The share of land in each cell."""
     mesh = np.meshgrid(
         _centres(ROWS * FINER, 90.0, -90.0), _centres(COLUMNS * FINER, 0.0, 360.0), indexing="ij"
@@ -71,4 +72,5 @@ def _land() -> np.ndarray:
             "the embedded fields need the picture of the Earth that the package cartopy ships.\n"
             "Reinstall that package with pip, or give fields of your own with --data."
         )
-    return share.reshape(ROWS, FINER, COLUMNS, FINER).mean(axis=(1, 3)).ravel()
+    mean: Float64[np.ndarray, " n"] = share.reshape(ROWS, FINER, COLUMNS, FINER).mean(axis=(1, 3))
+    return mean.ravel()

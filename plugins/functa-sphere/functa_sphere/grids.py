@@ -75,8 +75,8 @@ class LatLonGrid:
         between = (rows[1:] + rows[:-1]) / 2
         ends = []
         for outer, step in ((rows[0], rows[0] - rows[1]), (-rows[-1], rows[-2] - rows[-1])):
-            # Gaussian latitudes stop a little more than half a step short of the pole.
-            at_pole = 90 - outer < 0.75 * step
+            # Gaussian latitudes stop 0.77 of a step short of the pole, others half a step.
+            at_pole = 90 - outer < 0.85 * step
             ends.append(90.0 if at_pole else min(90.0, outer + step / 2))
         return np.concatenate([[ends[0]], between, [-ends[1]]])
 

@@ -27,6 +27,7 @@ from functa_core import (
     UserError,
 )
 from functa_sphere.collection import Channel, Collection, Map, held_out, split_of
+from functa_sphere.conventions import time_text
 from functa_sphere.embedded import embedded
 from functa_sphere.grids import Grid, HealpixGrid, LatLonGrid, grid_from
 from functa_sphere.options import SphereConfig
@@ -241,10 +242,10 @@ class Sphere(Modality[Map]):
         test = held_out(collection, self.source.test_fraction)
         if collection.is_test is None and test is not None:
             times = collection.distinct_times
-            held = sorted(
-                {t for t, is_test in zip(collection.times or (), test, strict=True) if is_test}
-            )
+            pairs = zip(collection.times or (), test, strict=True)
+            late = len({time for time, is_test in pairs if is_test})
             lines["split"] = (
-                f"by time, the last {len(held)} of {len(times)} for testing ({held[0]} on)"
+                f"by time, the last {late} of {len(times)} for testing "
+                f"({time_text(times[-late])} on)"
             )
         return lines

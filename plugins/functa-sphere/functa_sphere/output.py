@@ -25,6 +25,8 @@ MAP_PIXELS = 180
 GLOBE_ROWS = 180
 """Rows of the raster that a globe is drawn from: a degree each."""
 MOST_ROWS, MOST_GLOBES = 6, 4
+PREVIEWED, ACROSS = 9, 3
+"""Training fields of the preview, and how many of them side by side."""
 EQUAL_AREA = " Mollweide projection, areas in proportion."
 
 
@@ -159,16 +161,23 @@ class Atlas:
 
     def preview(self, signals: Dataset[Map], path: Path) -> Artefact:
         """A few training fields, evenly spread over the set."""
-        count = min(MOST_ROWS, len(signals))
+        count = min(PREVIEWED, len(signals))
         places = np.linspace(0, len(signals) - 1, count).round().astype(int).tolist()
         rows = []
-        for i in places:
-            values, name = self._given(signals[i], self._map), signals.ids[i]
-            if signals.labels is not None and signals.labels[i] >= 0:
-                name = f"{name} ({signals.label_names[signals.labels[i]]})"
-            for c in self._pictured(count):
-                panel = Panel(self._map.picture(values[:, c]), self.channels[c].label)
-                rows.append(Row(name, self.channels[c].units, [panel]))
+        for c in self._pictured(count // ACROSS):
+            panels = [
+                Panel(
+                    self._map.picture(self._given(signals[i], self._map)[:, c]), _name(signals, i)
+                )
+                for i in places
+            ]
+            low = float(self.scaling.low[c])
+            ends = (low, low + float(self.scaling.width[c]))
+            channel = self.channels[c]
+            rows += [
+                Row(channel.label, channel.units, panels[start : start + ACROSS], ends)
+                for start in range(0, count, ACROSS)
+            ]
         write_sheet(path, self._map, rows, self.coastlines)
         return Artefact(path, "image/png", "Training fields as they were read." + EQUAL_AREA)
 
@@ -184,7 +193,7 @@ class Atlas:
 
     def _pictured(self, signals: int) -> range:
         """The channels that a sheet of so many signals has room for."""
-        return range(min(len(self.channels), max(1, 2 * MOST_ROWS // signals)))
+        return range(min(len(self.channels), max(1, 2 * MOST_ROWS // max(signals, 1))))
 
     def _given(self, signal: Map, view: View) -> Float32[np.ndarray, "n C"]:
         """A signal's own values in the cells that a view shows, NaN where it has none."""
@@ -211,3 +220,10 @@ class Atlas:
         psnr = -10 * np.log10(max(mean / peak**2, 1e-10))
         unit = self.channels[channel].units
         return f"{psnr:.1f} dB, {np.sqrt(mean):.3g} {unit}".rstrip()
+
+
+def _name(signals: Dataset[Map], place: int) -> str:
+    """A signal's id, and its class if it has one."""
+    if signals.labels is None or signals.labels[place] < 0:
+        return signals.ids[place]
+    return f"{signals.ids[place]} ({signals.label_names[signals.labels[place]]})"

@@ -49,14 +49,18 @@ class Row:
         name: at the left.
         unit: of the values.
         panels: from left to right.
+        ends: of the colours of what is not signed; None for those of the first such panel.
     """
 
     name: str
     unit: str
     panels: Sequence[Panel]
+    ends: tuple[float, float] | None = None
 
     def limits(self, signed: bool) -> tuple[float, float]:
-        """The ends of the colours: of the first such panel, or 98 % of the differences."""
+        """The ends of the colours; 98 % of the differences lie within theirs."""
+        if self.ends is not None and not signed:
+            return self.ends
         values = [panel.values for panel in self.panels if panel.signed == signed]
         if signed:
             most = float(np.nanpercentile(np.abs(np.stack(values)), 98))
@@ -83,6 +87,8 @@ def write_sheet(path: Path, view: View, rows: Sequence[Row], coastlines: bool) -
             bar.ax.tick_params(labelsize=6)
             bar.set_label(row.unit, size=6)
         axes[0].set_title(f"{row.name}\n{row.panels[0].title}".strip(), fontsize=7)
+        for unused in axes[len(row.panels) :]:
+            unused.axis("off")
     figure.savefig(path, dpi=110)
 
 
