@@ -132,12 +132,18 @@ class Atlas:
         """A row for each signal and channel: target, fit and error."""
         rows = []
         for i, signal in enumerate(signals):
-            targets, fits = self._given(signal, self._map), self._fit(field, i, signal, self._map)
+            target, fit = self._given(signal, self._map), self._fit(field, i, signal, self._map)
+            # The error is taken at the cells: between them the target has no values.
+            error = self._painted(
+                self._fit_cells(field, i, signal) - signal.values, signal, self._map
+            )
             for c in self._pictured(len(signals)):
-                target, fit = (self._map.picture(v[:, c]) for v in (targets, fits))
                 score = self._score(signal, field, i, c)
-                panels = [Panel(target, "target"), Panel(fit, f"fit: {score}")]
-                panels.append(Panel(fit - target, "fit - target", signed=True))
+                named = [("target", target), (f"fit: {score}", fit), ("fit - target", error)]
+                panels = [
+                    Panel(self._map.picture(values[:, c]), title, signed=values is error)
+                    for title, values in named
+                ]
                 rows.append(Row(self.channels[c].label, self.channels[c].units, panels))
         write_sheet(path, self._map, rows, self.coastlines)
         caption = "Test fields, their fits with PSNR and area-weighted RMSE, and the error."
@@ -197,22 +203,31 @@ class Atlas:
 
     def _given(self, signal: Map, view: View) -> Float32[np.ndarray, "n C"]:
         """A signal's own values in the cells that a view shows, NaN where it has none."""
-        cells = NearestCell(signal.grid)(view.points[view.inside])
-        values: Float32[np.ndarray, "n C"] = signal.values[cells]
-        values[cells < 0] = np.nan
+        return self._painted(signal.values, signal, view)
+
+    def _painted(
+        self, cells: Float32[np.ndarray, "N C"], signal: Map, view: View
+    ) -> Float32[np.ndarray, "n C"]:
+        """Values of the cells of a signal's grid at the points inside a view."""
+        places = self._nearest if signal.grid.same_as(self.grid) else NearestCell(signal.grid)
+        chosen = places(view.points[view.inside])
+        values: Float32[np.ndarray, "n C"] = cells[chosen]
+        values[chosen < 0] = np.nan
         return values
 
     def _fit(self, field: Field, place: int, signal: Map, view: View) -> Float32[np.ndarray, "n C"]:
         """What one latent gives at the points of a view, where the signal has values."""
-        values: Float32[np.ndarray, "n C"] = self.values(
-            field[place : place + 1], view.points[view.inside]
-        )[0]
-        values[np.isnan(self._given(signal, view))] = np.nan
-        return values
+        found = self.values(field[place : place + 1], view.points[view.inside])[0]
+        found[np.isnan(self._given(signal, view))] = np.nan
+        return found
+
+    def _fit_cells(self, field: Field, place: int, signal: Map) -> Float32[np.ndarray, "N C"]:
+        """What one latent gives at the cells of a signal's grid."""
+        return self.values(field[place : place + 1], signal.grid.points)[0]
 
     def _score(self, signal: Map, field: Field, place: int, channel: int) -> str:
         """PSNR and RMSE of a channel of a fit, under the cells' areas."""
-        fit = self.values(field[place : place + 1], signal.grid.points)[0, :, channel]
+        fit = self._fit_cells(field, place, signal)[:, channel]
         error = np.square(fit.astype(float) - signal.values[:, channel])
         known = np.isfinite(error)
         mean = float(np.average(error[known], weights=signal.grid.areas[known]))

@@ -20,7 +20,7 @@ def prepared(path=None, **options):
     return sphere(path, unprepared.prepare(unprepared.dataset("train")), **options)
 
 
-def temperatures(times=4, members=1, levels=0, rows=9, columns=18, seed=0):
+def temperatures(times=4, members=0, levels=0, rows=9, columns=18, seed=0):
     """A data set as models write it: t and u in time, ensemble, level, latitude, longitude."""
     rng = np.random.default_rng(seed)
     sizes = {"time": times, "number": members, "level": levels}
