@@ -138,10 +138,10 @@ class Sphere(Modality[Map]):
         """The grid of a batch, which need not be that of the training data."""
         grid = signals[0].grid
         for i, signal in enumerate(signals):
-            if signal.values.shape != (grid.count, len(self._channels)):
+            if signal.values.shape != (signal.grid.count, len(self._channels)):
                 raise UserError(
                     f"field {i} of the batch has values of shape {signal.values.shape}.\n"
-                    f"This run takes (cells, channels) of {(grid.count, len(self._channels))}."
+                    f"This run takes (cells, channels) of {(signal.grid.count, len(self._channels))}."
                 )
             if signal.grid is not grid and not signal.grid.same_as(grid):
                 raise UserError(

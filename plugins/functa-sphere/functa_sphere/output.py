@@ -217,13 +217,16 @@ class Atlas:
 
     def _fit(self, field: Field, place: int, signal: Map, view: View) -> Float32[np.ndarray, "n C"]:
         """What one latent gives at the points of a view, where the signal has values."""
-        found = self.values(field[place : place + 1], view.points[view.inside])[0]
+        points = view.points[view.inside]
+        found: Float32[np.ndarray, "n C"] = self.values(field[place : place + 1], points)[0]
         found[np.isnan(self._given(signal, view))] = np.nan
         return found
 
     def _fit_cells(self, field: Field, place: int, signal: Map) -> Float32[np.ndarray, "N C"]:
         """What one latent gives at the cells of a signal's grid."""
-        return self.values(field[place : place + 1], signal.grid.points)[0]
+        points = signal.grid.points
+        found: Float32[np.ndarray, "N C"] = self.values(field[place : place + 1], points)[0]
+        return found
 
     def _score(self, signal: Map, field: Field, place: int, channel: int) -> str:
         """PSNR and RMSE of a channel of a fit, under the cells' areas."""

@@ -45,7 +45,7 @@ def write_grib(path, fields, kind=100, levels=(500,), mode="wb"):
 def test_grib_on_several_kinds_of_level(tmp_path):
     fields = temperatures(times=2).t.values
     write_grib(tmp_path / "x.grib", fields, kind=100, levels=(500, 850))
-    write_grib(tmp_path / "x.grib", fields + 5, kind=103, levels=(2,), mode="ab")
+    write_grib(tmp_path / "x.grib", fields + 5, kind=103, levels=(80,), mode="ab")
     with pytest.raises(UserError, match=r"'t' on several kinds of level: .*isobaricInhPa"):
         sphere(tmp_path / "x.grib").dataset("all")
     kinds = {"isobaricInhPa": 4, "heightAboveGround": 2}
@@ -216,11 +216,11 @@ def test_healpix(tmp_path, nested):
 
 def test_a_partial_healpix_map(tmp_path):
     values = np.full(12 * 32**2, healpy.UNSEEN)
-    values[10:60] = np.arange(50)
+    values[1000:1050] = np.arange(50)
     healpy.write_map(tmp_path / "x.fits", values, partial=True, column_names=["T"])
     signal = sphere(tmp_path / "x.fits").dataset("all")[0]
     assert np.isfinite(signal.values[:, 0]).sum() == 50
-    assert signal.values[10:60, 0].tolist() == list(range(50))
+    assert signal.values[1000:1050, 0].tolist() == list(range(50))
 
 
 def test_columns_of_a_healpix_map_are_variables(tmp_path):
