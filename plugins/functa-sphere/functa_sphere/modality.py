@@ -138,10 +138,11 @@ class Sphere(Modality[Map]):
         """The grid of a batch, which need not be that of the training data."""
         grid = signals[0].grid
         for i, signal in enumerate(signals):
-            if signal.values.shape != (signal.grid.count, len(self._channels)):
+            expected = (signal.grid.count, len(self._channels))
+            if signal.values.shape != expected:
                 raise UserError(
                     f"field {i} of the batch has values of shape {signal.values.shape}.\n"
-                    f"This run takes (cells, channels) of {(signal.grid.count, len(self._channels))}."
+                    f"This run takes (cells, channels) of {expected}."
                 )
             if signal.grid is not grid and not signal.grid.same_as(grid):
                 raise UserError(
