@@ -19,7 +19,7 @@ from functa_sphere.views import View, globe
 COLOURS, SIGNED = "viridis", "RdBu_r"
 UNKNOWN = "#d4d4d4"
 """Cells without a value."""
-FRAMES, GLOBE_PIXELS, MILLISECONDS = 36, 200, 90
+FRAMES, GLOBE_PIXELS, MILLISECONDS = 30, 160, 100
 TILT = 20.0
 """Latitude in degrees that globes are seen from."""
 

@@ -223,7 +223,7 @@ def test_pictures(tmp_path, run):
         )
     }
     assert set(drawn) == {"fits.png", "steps.png", "globes.gif", "compared.png", "fields.png"}
-    assert drawn["globes.gif"][1] == 36
+    assert drawn["globes.gif"][1] == 30
     assert len(np.unique(np.asarray(drawn["fits.png"][0]).reshape(-1, 4), axis=0)) > 100
 
 
