@@ -314,3 +314,18 @@ def test_a_run_from_the_command_line(tmp_path):
     out = ["--latents", tmp_path / "b.safetensors", "--out", tmp_path / "b", "--resolution", 8]
     assert functa("decode", "--run", tmp_path / "run", *out).returncode == 0
     assert xr.open_dataset(tmp_path / "b" / "000001.nc").t.shape == (8, 16)
+
+
+@pytest.mark.slow
+def test_the_default_run_beats_its_baselines(tmp_path):
+    """`functa run --modality sphere` with no other option than where to."""
+    command = [sys.executable, "-m", "functa_core", "run", "--modality", "sphere"]
+    done = subprocess.run([*command, "--out", tmp_path / "run"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    ours = metrics["reconstruction"]["test"]["psnr_db"]
+    baselines = {name: row["psnr_db"] for name, row in metrics["baselines"].items()}
+    assert ours > 30.5
+    assert ours > baselines["nearest"] + 3
+    assert ours > baselines["mean"] + 6
+    assert "pca" in baselines
