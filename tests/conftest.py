@@ -12,7 +12,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is claimed bit for bit is claime
 PLUGINS = Path(__file__).parent / "plugins"
 sys.path.insert(0, str(PLUGINS))
 
-_hook = install_import_hook(["functa_core", "functa_images", "functa_nerf"], "typecheck.check")
+_hook = install_import_hook(
+    ["functa_core", "functa_images", "functa_nerf", "functa_voxels"], "typecheck.check"
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -92,7 +92,9 @@ def _pieces(
         first = counts[chosen].cumsum() - counts[chosen]
         rank = np.arange(len(owner)) - np.repeat(first, counts[chosen])
         width = spans[owner, 1]
-        lines = low[owner] + np.stack([rank // np.maximum(width, 1), rank % np.maximum(width, 1)], 1)
+        lines = low[owner] + np.stack(
+            [rank // np.maximum(width, 1), rank % np.maximum(width, 1)], 1
+        )
         hit, along = _met(flat[owner], depth[owner], lines)
         yield lines[hit], along
 
@@ -126,7 +128,7 @@ def _met(
 
 
 def votes(triangles: Triangles, shape: tuple[int, int, int], direction: Direction) -> np.ndarray:
-    """For each cell, how many of the two rays of a direction cross the surface an odd number of times.
+    """For each cell, how many of the two rays of a direction cross the surface an odd number.
 
     Args:
         triangles: of the surface.
@@ -138,8 +140,10 @@ def votes(triangles: Triangles, shape: tuple[int, int, int], direction: Directio
     """
     length = shape[direction.axis]
     sides = [shape[axis] for axis in direction.across]
-    low = [min(0, -s * (length - 1)) for s in direction.shear]
-    sizes = [n - a + max(0, -s * (length - 1)) for n, a, s in zip(sides, low, direction.shear)]
+    # Lines of a sheared direction begin as far outside the grid as they move aside within it.
+    drift = [-s * (length - 1) for s in direction.shear]
+    low = [min(0, d) for d in drift]
+    sizes = [n + abs(d) for n, d in zip(sides, drift, strict=True)]
     found = crossings(triangles, direction)
     lines = found.lines - low
     kept = ((lines >= 0) & (lines < sizes)).all(axis=1)

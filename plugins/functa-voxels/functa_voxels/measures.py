@@ -11,9 +11,7 @@ from functa_core import Metric, Observations
 THRESHOLD = 0.5
 
 
-def accuracy(
-    predicted: Float[Tensor, "B N 1"], observations: Observations
-) -> Float[Tensor, " B"]:
+def accuracy(predicted: Float[Tensor, "B N 1"], observations: Observations) -> Float[Tensor, " B"]:
     """Share of cells that are told right."""
     right = _filled(predicted) == _filled(observations.known_values)
     seen = observations.weights > 0

@@ -71,9 +71,7 @@ def voxelised(
     ]
 
 
-def read_mesh(
-    files: Files, name: str
-) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+def read_mesh(files: Files, name: str) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
     """Corners and triangles of a mesh file, all of its objects together.
 
     Raises:
@@ -160,7 +158,7 @@ def _buffers(files: Files, name: str) -> list[bytes]:
 @functools.cache
 def _code() -> str:
     """What made a solid: the code and the mesh library."""
-    digest = hashlib.sha256(trimesh.__version__.encode())
+    digest = hashlib.sha256(str(trimesh.__version__).encode())
     for module in (sys.modules[__name__], crossings, voxelising):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]

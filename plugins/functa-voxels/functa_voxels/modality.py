@@ -31,6 +31,15 @@ from functa_voxels.collection import Collection, split_of
 from functa_voxels.config import VoxelsConfig
 from functa_voxels.embedded import embedded
 from functa_voxels.measures import METRICS
+from functa_voxels.meshing import write_meshes
+from functa_voxels.pictures import (
+    PREVIEW_COLUMNS,
+    PREVIEW_ROWS,
+    write_fits,
+    write_preview,
+    write_steps,
+    write_views,
+)
 from functa_voxels.reading import read
 from functa_voxels.sampling import cells_near_surface, fixed_cells, random_cells
 
@@ -38,6 +47,12 @@ Shape = np.ndarray
 """(r, r, r) of booleans, or of numbers that are 0 or 1: whether a cell is filled."""
 LEAST_PROBABILITY = 1e-6
 """Probabilities are cut off here, so that one cell that is surely wrong costs 14 nats, not ∞."""
+
+FIGURE_SHAPES = 6
+FINEST = 128
+"""Cells a side of the finest grid in pictures: two million for each shape."""
+DESCRIBED = 256
+"""Shapes of a split that `describe` looks at."""
 
 
 class Voxels(Modality[Shape]):
@@ -168,4 +183,60 @@ class Voxels(Modality[Shape]):
     def render(
         self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
     ) -> list[Artefact]:
-        return []
+        """For each latent its surface as GLB and STL, and a PNG of it from two sides.
+
+        Args:
+            field: of B latents.
+            out: an existing folder.
+            names: B file stems.
+            resolution: cells a side of marching cubes; None for the native ones.
+        """
+        artefacts: list[Artefact] = []
+        for i, name in enumerate(names):
+            (occupancy,) = self.decode(field[i : i + 1], resolution).numpy()
+            artefacts.append(write_views(occupancy, self.config.up, out / f"{name}.png"))
+            artefacts += write_meshes(occupancy, self.config.up, out, name)
+        return artefacts
+
+    def figures(
+        self, signals: Sequence[Shape], fields: Sequence[Field], out: Path
+    ) -> list[Artefact]:
+        """Two PNGs: targets beside fits and beside finer ones; and fits after each inner step."""
+        count = min(len(signals), FIGURE_SHAPES)
+        targets = [np.asarray(signal, np.float32) for signal in signals[:count]]
+        steps = [self.decode(field[:count]).numpy() for field in fields]
+        fine = self.decode(fields[-1][:count], self._finer).numpy()
+        rows = [(f"test shape {i + 1}", targets[i], steps[-1][i], fine[i]) for i in range(count)]
+        ways = [(targets[i], [fits[i] for fits in steps]) for i in range(count)]
+        return [
+            write_fits(rows, self.config.up, out / "fits.png"),
+            write_steps(ways, self.config.up, out / "steps.png"),
+        ]
+
+    @property
+    def _finer(self) -> int:
+        """Cells a side of pictures that show the field between the cells it was fitted to."""
+        return max(self._side, min(4 * self._side, FINEST))
+
+    def describe(self, signals: Dataset[Shape]) -> Mapping[str, str]:
+        """Size of the grid, how full the shapes are, and how meshes would be understood."""
+        chosen = range(0, len(signals), max(1, len(signals) // DESCRIBED))
+        full = [float(signals[i].mean()) for i in chosen]
+        side = len(signals[0])
+        return {
+            "grid": f"{side}x{side}x{side} cells",
+            "filled": f"{min(full):.1%} to {max(full):.1%} of the cells of a shape",
+        }
+
+    def preview(self, signals: Dataset[Shape], out: Path) -> list[Artefact]:
+        """A sheet of training shapes, evenly taken from the set."""
+        count = min(len(signals), PREVIEW_COLUMNS * PREVIEW_ROWS)
+        chosen = [i * len(signals) // count for i in range(count)]
+        labels = signals.labels
+        known = [-1 if labels is None else labels[i] for i in chosen]
+        names = [
+            signals.label_names[label] if label >= 0 else signals.ids[i]
+            for label, i in zip(known, chosen, strict=True)
+        ]
+        shapes = [(n, signals[i].astype(np.float32)) for n, i in zip(names, chosen, strict=True)]
+        return [write_preview(shapes, self.config.up, out / "shapes.png")]

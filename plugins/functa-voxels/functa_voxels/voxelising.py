@@ -67,7 +67,8 @@ def voxelise(
     if len(loose) > 1:
         _fill(solid, np.concatenate(loose), DIRECTIONS)
     solid |= ndimage.binary_fill_holes(solid | walls) & ~walls
-    return solid | _thin(solid, walls)
+    solid |= _thin(solid, walls)
+    return solid
 
 
 def _cleaned(
@@ -150,4 +151,5 @@ def _thin(
 ) -> Bool[np.ndarray, "r r r"]:
     """Walls with nothing solid beside them, and those that join them to what is solid."""
     lone = walls & ~ndimage.binary_dilation(solid, _AROUND)
-    return lone | (walls & ndimage.binary_dilation(lone, _AROUND))
+    lone |= walls & ndimage.binary_dilation(lone, _AROUND)
+    return np.asarray(lone)
