@@ -34,9 +34,10 @@ class VoxelsConfig:
         choices=("squared_error", "bernoulli"),
     )
     points: int | None = option(
-        512,
+        1024,
         "cells of each training step, drawn at random and the same for the whole batch, so that a "
-        "step costs the same at any resolution. null: all of them",
+        "step costs the same at any resolution. Few beside the latent's numbers are learned by "
+        "heart. null: all",
         low=2,
     )
     near_surface: float = option(
@@ -47,8 +48,14 @@ class VoxelsConfig:
         high=0.9,
     )
     fit_points: int | None = option(
-        8192,
-        "cells that a fit after training uses, the same ones for all shapes; figures are of all "
-        "cells. null: all",
+        4096,
+        "cells that a fit after training uses, the same ones for all shapes; figures are of more. "
+        "null: all",
+        low=1,
+    )
+    scored_points: int | None = option(
+        None,
+        "cells that figures are of (and fits use), the same random ones for all shapes; null: all. "
+        "64^3 are 262144, and scoring thousands of such shapes takes longer than training",
         low=1,
     )

@@ -67,7 +67,7 @@ class Voxels(Modality[Shape]):
     Config = VoxelsConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"latent_dim": 128, "width": 96, "depth": 5, "w0": 20.0},
-        "meta": {"steps": 500, "batch_size": 24, "lr": 5e-4, "lr_final": 0.1, "chunk": 4096},
+        "meta": {"steps": 400, "batch_size": 12, "lr": 5e-4, "lr_final": 0.1},
     }
 
     config: VoxelsConfig
@@ -113,6 +113,7 @@ class Voxels(Modality[Shape]):
 
         With a generator `config.points` cells are drawn, the same ones for the whole batch, so
         that the queries stay shared. Weights are 1, unless cells near surfaces are preferred.
+        Without, they are all cells, or `config.scored_points` random ones, always the same.
         """
         shapes = np.stack([self._checked(i, signal) for i, signal in enumerate(signals)])
         count, points = self._side**3, self.config.points
@@ -120,8 +121,11 @@ class Voxels(Modality[Shape]):
         if share and generator is not None and points is not None and points < count:
             batch = torch.from_numpy(shapes)
             chosen, weights = cells_near_surface(batch, points, share, generator)
-        else:
+        elif generator is not None:
             chosen, weights = random_cells(count, points, generator)
+        else:
+            chosen = fixed_cells(count, self.config.scored_points)
+            weights = torch.ones(len(chosen))
         values = shapes.reshape(len(shapes), -1)[:, chosen.numpy()].astype(np.float32)
         return Observations(
             queries=grid((self._side,) * 3)[chosen],
@@ -167,11 +171,12 @@ class Voxels(Modality[Shape]):
 
     def fitted(self, observations: Observations) -> Bool[Tensor, "B N"] | None:
         """`fit_points` random cells, the same ones for all shapes, so that queries stay shared."""
-        points = self.config.fit_points
-        if points is None or points >= observations.count:
+        points, count = self.config.fit_points, observations.count
+        if points is None or points >= count:
             return None
-        chosen = fixed_cells(observations.count, points)
-        return chosen.to(observations.weights.device).expand(len(observations), -1)
+        chosen = torch.zeros(count, dtype=torch.bool, device=observations.weights.device)
+        chosen[fixed_cells(count, points)] = True
+        return chosen.expand(len(observations), -1)
 
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B r r r"]:
         """Occupancies from 0 to 1 at the centres of `resolution`³ cells; None: the native ones."""

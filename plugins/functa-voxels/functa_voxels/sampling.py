@@ -10,9 +10,9 @@ from functa_core import random_subset
 
 
 def random_cells(
-    count: int, points: int | None, generator: Generator | None
+    count: int, points: int | None, generator: Generator
 ) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
-    """Cells drawn alike, without repeats, and their weights, all 1; all cells without generator."""
+    """Cells drawn alike, without repeats, and their weights, all 1. All cells if not fewer."""
     chosen = random_subset(count, points, generator)
     return chosen, torch.ones(len(chosen))
 
@@ -61,8 +61,6 @@ def surface_cells(shapes: Bool[Tensor, "B r r r"]) -> Bool[Tensor, "B r r r"]:
     return found
 
 
-def fixed_cells(count: int, points: int) -> Bool[Tensor, " count"]:
-    """The same random part of the cells at every call."""
-    chosen = torch.zeros(count, dtype=torch.bool)
-    chosen[torch.randperm(count, generator=Generator().manual_seed(0))[:points]] = True
-    return chosen
+def fixed_cells(count: int, points: int | None) -> Int[Tensor, " n"]:
+    """The same random part of the cells at every call, in order; all of them if None or not fewer."""
+    return random_subset(count, points, Generator().manual_seed(0)).sort().values

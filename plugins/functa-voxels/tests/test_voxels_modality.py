@@ -115,6 +115,19 @@ def test_a_fit_uses_the_same_part_of_every_shape():
     assert of_side(8, fit_points=512).fitted(seen) is None
 
 
+def test_figures_may_be_of_a_part():
+    modality, shapes = of_side(8, scored_points=200, fit_points=50), list(blobs())
+    seen, again = modality.observations(shapes), modality.observations(shapes[::-1])
+    assert seen.count == 200
+    assert torch.equal(seen.queries, again.queries)
+    assert torch.equal(seen.values, again.values.flip(0))
+    whole = of_side(8).observations(shapes)
+    where = [(whole.queries == q).all(1).nonzero().item() for q in seen.queries]
+    assert where == sorted(set(where))
+    assert torch.equal(whole.values[:, where], seen.values)
+    assert modality.fitted(seen).sum(dim=1).tolist() == [50] * 4
+
+
 def test_squared_error_is_the_default():
     predicted, values = torch.tensor([[[0.25], [2.0]]]), torch.tensor([[[1.0], [0.0]]])
     assert of_side(4).loss(predicted, values).tolist() == [[0.5625, 4]]
