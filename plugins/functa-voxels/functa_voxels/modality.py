@@ -49,8 +49,8 @@ LEAST_PROBABILITY = 1e-6
 """Probabilities are cut off here, so that one cell that is surely wrong costs 14 nats, not ∞."""
 
 FIGURE_SHAPES = 6
-FINEST = 128
-"""Cells a side of the finest grid in pictures: two million for each shape."""
+FINEST = 96
+"""Cells a side of the finest grid in pictures: nearly a million for each shape."""
 DESCRIBED = 256
 """Shapes of a split that `describe` looks at."""
 

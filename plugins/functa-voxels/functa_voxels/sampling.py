@@ -62,5 +62,5 @@ def surface_cells(shapes: Bool[Tensor, "B r r r"]) -> Bool[Tensor, "B r r r"]:
 
 
 def fixed_cells(count: int, points: int | None) -> Int[Tensor, " n"]:
-    """The same random part of the cells at every call, in order; all of them if None or not fewer."""
+    """The same random part of the cells at every call, in order; all if None or not fewer."""
     return random_subset(count, points, Generator().manual_seed(0)).sort().values
