@@ -137,8 +137,8 @@ def _read(files: Files, places: Sequence[Place], side: int | None) -> list[Packe
     sizes = {g.shape[0] for g in grids.values() if not isinstance(g, UserError)}
     of_meshes = side or (sizes.pop() if len(sizes) == 1 else MESH_SIDE)
     meshes = [p.file for p in places if is_mesh(p.file)]
-    solids = dict(zip(meshes, voxelised(files, meshes, of_meshes), strict=True))
-    return [{**grids, **solids}[place.file] for place in places]
+    read = {**grids, **dict(zip(meshes, voxelised(files, meshes, of_meshes), strict=True))}
+    return [read[place.file] for place in places]
 
 
 def _grid(files: Files, name: str, side: int | None) -> Packed | UserError:

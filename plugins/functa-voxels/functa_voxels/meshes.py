@@ -29,8 +29,8 @@ from functa_voxels.files import Files
 from functa_voxels.jobs import in_parallel
 from functa_voxels.voxelising import voxelise
 
-ENDINGS = frozenset(f".{kind}" for kind in mesh_formats())
-"""What trimesh reads here. More with its optional packages, such as lxml for 3MF."""
+ENDINGS = frozenset(f".{kind}" for kind in mesh_formats() if kind not in ("stl_ascii", "xyz"))
+"""What trimesh reads here, but for points. More with its optional packages (lxml for 3MF)."""
 
 
 @attrs.frozen

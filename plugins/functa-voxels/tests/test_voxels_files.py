@@ -10,7 +10,6 @@ from voxels_helpers import binvox, blobs, prepared, read, voxels
 
 from functa_core import UserError
 from functa_voxels.binvox import read_binvox
-from functa_voxels.meshes import ENDINGS
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ def test_shapenet(tmp_path):
     assert np.array_equal(read(tmp_path)[0], blobs()[0])
 
 
-@pytest.mark.parametrize("kind", sorted(ENDINGS - {".stl_ascii", ".xyz"}))
+@pytest.mark.parametrize("kind", [".glb", ".gltf", ".obj", ".off", ".ply", ".stl"])
 def test_formats(tmp_path, kind):
     box, path = trimesh.creation.box((1, 1, 1)), tmp_path / f"x{kind}"
     if kind == ".gltf":  # its corners are in a second file
