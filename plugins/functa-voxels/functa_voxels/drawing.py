@@ -65,10 +65,11 @@ def draw(
 def slice_picture(
     target: Float[np.ndarray, "r r r"], fit: Float[np.ndarray, "r r r"], up: str, size: int
 ) -> Picture:
-    """A cut through the middle of what is filled: right cells grey, missing red, too many blue."""
+    """A cut that halves what is filled: right cells grey, missing red, too many blue."""
     told = _upright(target, up) > 0.5
     made = _upright(fit, up) > 0.5
-    at = int(told.sum(axis=(0, 2)).argmax())
+    filled = told.sum(axis=(0, 2)).cumsum()
+    at = int(np.searchsorted(filled, filled[-1] / 2))
     ours, theirs = made[:, at].T[::-1], told[:, at].T[::-1]
     picture = np.ones((*ours.shape, 3))
     for where, tint in ((ours & theirs, GREY), (theirs & ~ours, RED), (ours & ~theirs, BLUE)):

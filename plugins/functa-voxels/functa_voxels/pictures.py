@@ -58,7 +58,7 @@ def write_fits(
         row.append(Tile(slice_picture(target, fit, up, TILE)))
         tiles.append([*row, Tile(draw(fine, VIEWS[0], TILE, up, BLUE))])
     side, finer = len(rows[0][1]), len(rows[0][3])
-    titles = ["target", "fit", "target", "fit", "slice", f"fit at {finer}³"]
+    titles = ["target", "fit", "target", "fit", "slice", f"fit, {finer} cells a side"]
     _sheet(tiles, titles).save(path)
     return Artefact(
         path,

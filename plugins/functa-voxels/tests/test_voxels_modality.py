@@ -12,6 +12,7 @@ from PIL import Image
 from voxels_helpers import Balls, blobs, of_side, prepared, voxels
 
 from functa_core import Observations, UserError, grid, load_run, train
+from functa_core.cli.main import main
 from functa_voxels.embedded import KINDS
 from functa_voxels.measures import METRICS
 from functa_voxels.meshing import surface
@@ -320,3 +321,36 @@ def test_training_learns_and_a_run_decodes(tmp_path, options):
     assert torch.equal(decoded, run.decode(run.encode(list(shapes))))
     told = [iou(d, s.astype(float)) for d, s in zip(decoded.numpy(), shapes, strict=True)]
     assert np.mean(told) > 0.4
+
+
+def test_a_whole_run(tmp_path):
+    """Every command that a shape passes through, on 20 small ones."""
+    shapes = np.stack([ball(8, r).numpy() for r in np.linspace(0.2, 0.45, 20)])
+    np.savez(tmp_path / "x.npz", voxels=shapes, is_test=np.arange(20) % 5 == 0)
+    run, options = tmp_path / "run", ["meta.steps=5", "model.width=8", "model.latent_dim=4"]
+    functa(
+        "run", "--modality", "voxels", "--data", tmp_path / "x.npz", "--out", run, *sets(options)
+    )
+    metrics = json.loads((run / "metrics.json").read_text())
+    for split in ("train", "test"):
+        figures = metrics["reconstruction"][split]
+        assert set(figures) == {"psnr_db", "iou", "voxel_accuracy"}
+        assert 0 <= figures["iou"] <= figures["voxel_accuracy"] <= 1
+    assert set(metrics["baselines"]) == {"mean", "nearest", "pca"}
+    assert (metrics["n_train"], metrics["n_test"]) == (16, 4)
+    assert (run / "report.html").read_text().count("data:image/png") >= 3
+    latents = run / "functaset" / "test.safetensors"
+    functa(
+        "decode", "--run", run, "--latents", latents, "--out", tmp_path / "d", "--resolution", 12
+    )
+    assert len(list((tmp_path / "d").glob("*.png"))) == 4
+
+
+def functa(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code == 0
+
+
+def sets(options):
+    return [word for option in options for word in ("--set", option)]
