@@ -1,6 +1,7 @@
 """Tasks are commands, entries in metrics.json and parts of a run; on a stranger's modality."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,9 +67,13 @@ def test_the_command_replaces_its_entry_and_no_other(bars_run, functa, tmp_path)
     assert json.loads(printed[printed.index("{") :]) == after["tasks"]["views"]
     assert {**after, "tasks": 0} == {**before, "tasks": 0}
     assert json.loads((out / "outcome.json").read_text())["figures"] == after["tasks"]["views"]
+    assert functa("report", "--run", bars_run)[0] == 0
+    assert "compared.csv" not in (bars_run / "report.html").read_text()  # of other figures
     code, *_ = functa("views", "--run", bars_run)
     assert code == 0
     assert metrics_of(bars_run) == before
+    assert functa("report", "--run", bars_run)[0] == 0
+    assert "compared.csv" in (bars_run / "report.html").read_text()
 
 
 def test_what_cannot_be_done_is_skipped_in_a_run_and_refused_by_name(clips_run, functa):
@@ -77,6 +82,23 @@ def test_what_cannot_be_done_is_skipped_in_a_run_and_refused_by_name(clips_run, 
     code, _, err = functa("views", "--run", clips_run)
     assert (code, err.strip()) == (2, f"functa: error: {reason}")
     assert not (clips_run / "tasks").exists()
+
+
+def test_a_refused_task_encodes_nothing(bars_run, functa, tmp_path):
+    run = shutil.copytree(bars_run, tmp_path / "run")
+    shutil.rmtree(run / "functaset")
+    assert functa("views", "--run", run, "--set", "tasks.views.context=[9]")[0] == 2
+    assert not (run / "functaset").exists()
+
+
+def test_a_damaged_outcome_is_named(bars_run, functa, tmp_path):
+    run = shutil.copytree(bars_run, tmp_path / "run")
+    path = run / "tasks" / "views" / "outcome.json"
+    outcome = json.loads(path.read_text())
+    path.write_text(json.dumps({**outcome, "artefacts": [{"path": "x"}]}))
+    code, _, err = functa("report", "--run", run)
+    assert code == 2
+    assert "outcome.json is damaged. Do the task again" in err
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def run_evaluation(session: Session) -> None:
     """Encode what is not encoded yet, and write metrics.json; its tasks stay as they are."""
     material = session_material(session)
     encoder = material.encoder
-    found = evaluate(encoder, session.train, session.test, material.functasets)
+    functasets = {split: material.functaset(split) for split in ("train", "test")}
+    found = evaluate(encoder, session.train, session.test, functasets)
     directory = session.directory
     before = directory.read_metrics()
     directory.update_metrics(**_facts(session, encoder), **found, tasks=before.get("tasks", {}))
@@ -73,11 +74,14 @@ def session_encoder(session: Session) -> Encoder:
 
 
 def session_material(session: Session) -> Material:
-    """What tasks work with; encodes what is not encoded yet."""
+    """What tasks work with."""
     encoder = session_encoder(session)
     splits = {"train": session.train, "test": session.test}
-    functasets = {name: _functaset(session, encoder, name, s) for name, s in splits.items()}
-    return Material(encoder, session.train, session.test, functasets, session.config.seed)
+
+    def functaset(split: str) -> Functaset:
+        return _functaset(session, encoder, split, splits[split])
+
+    return Material(encoder, session.train, session.test, functaset, session.config.seed)
 
 
 def run_task_of(

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from functa_core.errors import UserError
 from functa_core.files import remove_drafts
 from functa_core.modality import Artefact
 from functa_core.runs.directory import RunDirectory, read_json, write_json
@@ -70,13 +71,26 @@ def run_declared(names: Mapping[str, Any], material: Material, directory: RunDir
 
 
 def task_artefacts(directory: RunDirectory) -> dict[str, list[Artefact]]:
-    """What the run's own tasks drew, by task."""
+    """What tasks drew in the run, by task: where it belongs to the figures in metrics.json.
+
+    Raises:
+        UserError: an outcome.json is damaged.
+    """
     found = {}
-    for name in TASKS:
-        folder = directory.task(name)
-        if (folder / OUTCOME).is_file():
-            kept = read_json(folder / OUTCOME)["artefacts"]
-            found[name] = [Artefact(**{**one, "path": folder / one["path"]}) for one in kept]
+    for name, figures in directory.read_metrics().get("tasks", {}).items():
+        path = directory.task(name) / OUTCOME
+        outcome = read_json(path) if path.is_file() else {}
+        if outcome.get("figures") != figures:  # the task was last done into another folder
+            continue
+        try:
+            found[name] = [
+                Artefact(**{**one, "path": path.parent / one["path"]})
+                for one in outcome["artefacts"]
+            ]
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged. Do the task again: functa {name} --run {directory.root}"
+            ) from error
     return found
 
 

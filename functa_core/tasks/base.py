@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,14 +27,14 @@ class Material:
     Attributes:
         encoder: its learner, ready to fit latents.
         train, test: its signals.
-        functasets: their latents, by split ("train", "test").
+        functaset: the latents of a split ("train" or "test"); fits them if that was not done.
         seed: of everything random.
     """
 
     encoder: Encoder
     train: Dataset[Any]
     test: Dataset[Any]
-    functasets: Mapping[str, Functaset]
+    functaset: Callable[[str], Functaset]
     seed: int
 
     @property
