@@ -123,4 +123,8 @@ def test_the_command_tells_user_errors_from_bugs(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "o").exists()
     monkeypatch.setattr("functa_nerf.srn_writer.write_srn", None)
     assert main(["write-srn", str(tmp_path / "data"), "--out", str(tmp_path / "o")]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "unexpected TypeError" in error
+    assert main(["write-srn", str(tmp_path / "data"), "--out", str(tmp_path / "o"), "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
