@@ -15,6 +15,7 @@ class Files:
     Attributes:
         root: what the user named.
         names: of all files, sorted.
+        there: the same, for looking one up.
     """
 
     def __init__(self, root: Path) -> None:
@@ -35,6 +36,7 @@ class Files:
                 f"--data '{root}' does not exist; expected a folder or a .zip of scenes."
             )
         self.names = sorted(name for name in found if not _is_junk(name))
+        self.there = frozenset(self.names)
         if not self.names:
             raise UserError(f"--data '{root}' has no files in it; expected scenes.")
 
