@@ -29,6 +29,7 @@ def commands() -> None:
 @click.option("--seed", type=int, default=0, help="Of a random split, where the data has none.")
 @click.option("--mesh-up", type=click.Choice(["y", "z"]), help="The axis that is up in meshes.")
 @click.option("--skip-bad", is_flag=True, help="Leave unreadable scenes out.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show where a bug is.")
 def write(
     path: Path,
     out: Path,
@@ -85,9 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error.format_message(), EXIT_USER)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED)
-    except Exception:  # a bug: everything there is to know about it
-        traceback.print_exc()
-        return EXIT_BUG
+    except Exception as error:
+        if "--debug" in (sys.argv[1:] if arguments is None else arguments):
+            traceback.print_exc()
+        said = " ".join(str(error).split()) or "no message"
+        return _complain(
+            f"unexpected {type(error).__name__}: {said} (--debug shows more)", EXIT_BUG
+        )
     return 0
 
 

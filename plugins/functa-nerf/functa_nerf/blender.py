@@ -28,6 +28,7 @@ from jaxtyping import Float
 from functa_core import UserError
 from functa_nerf.files import Files
 from functa_nerf.pinhole import NUMBERS, read_pinhole
+from functa_nerf.plausible import check_places
 from functa_nerf.poses import checked_pose
 from functa_nerf.reading import Layout, Loaded, Wanted, read_views
 from functa_nerf.scenes import Scene, spread
@@ -85,6 +86,7 @@ class BlenderLayout(Layout):
             kept = spread(len(training), self._wanted.max_views)
             training, testing = [training[i] for i in kept], []
         frames = [*training, *testing]
+        check_places([frame.pose for frame in frames], frames[0].where.partition(", frame")[0])
         _check_one_lens(frames)
         paths = [frame.view for frame in frames if frame.view is not None]
         images, to, size = read_views(self._files, paths, self._wanted, f"scene '{label}'")
@@ -203,7 +205,7 @@ def _matrix(value: object, where: str) -> Float[np.ndarray, "4 4"]:
     """A 4×4 matrix of numbers out of JSON."""
     try:
         matrix = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON's whole numbers have no end
         matrix = np.zeros(0)
     if matrix.shape != (4, 4):
         raise UserError(f"{where}: 'transform_matrix' must be four rows of four numbers.")
@@ -218,14 +220,17 @@ def _check_one_lens(frames: Sequence[Frame]) -> None:
             one, other = first.camera.get(key), frame.camera.get(key)
             if one != other and not _close(one, other):
                 raise UserError(
-                    f"{frame.where} has {key} {other}, but {first.where} has {one}; "
+                    f"{frame.where} has {key} {other!r:.40}, but {first.where} has {one!r:.40}; "
                     "all views of a scene must have one lens."
                 )
 
 
 def _close(one: object, other: object) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other, rel_tol=SAME)
+        try:
+            return math.isclose(one, other, rel_tol=SAME)
+        except OverflowError:  # JSON's whole numbers have no end
+            return False
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -14,22 +15,28 @@ class Files:
     Attributes:
         root: what the user named.
         names: of all files, sorted.
+        there: the same, for looking one up.
     """
 
     def __init__(self, root: Path) -> None:
-        """List the files. Raises `UserError` if there is nothing to list."""
+        """List the files.
+
+        Raises:
+            UserError: there is nothing to list, or a zip has members that lie outside of it.
+        """
         self.root = root
         self._zip: zipfile.ZipFile | None = None
         if root.is_dir():
             found = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
         elif root.is_file():
             self._zip = _opened(root)
-            found = (n for n in self._zip.namelist() if not n.endswith("/"))
+            found = (_inside(n, root) for n in self._zip.namelist() if not n.endswith("/"))
         else:
             raise UserError(
                 f"--data '{root}' does not exist; expected a folder or a .zip of scenes."
             )
         self.names = sorted(name for name in found if not _is_junk(name))
+        self.there = frozenset(self.names)
         if not self.names:
             raise UserError(f"--data '{root}' has no files in it; expected scenes.")
 
@@ -56,6 +63,20 @@ def _opened(path: Path) -> zipfile.ZipFile:
             f"--data '{path}' is neither a folder nor a zip file ({error}); "
             "expected a folder of scenes, or a zip of one."
         ) from error
+
+
+def _inside(name: str, archive: Path) -> str:
+    """The name of a zip's member; a `UserError` if unpacking would put it somewhere else.
+
+    Scenes are named after their files, and outputs after scenes: such a name must go no further.
+    """
+    plain = name.replace("\\", "/")
+    if plain.startswith("/") or ".." in plain.split("/") or re.match("[A-Za-z]:", plain):
+        raise UserError(
+            f"--data '{archive}' has a member '{name}', which lies outside of the zip "
+            "(an absolute path, a drive or '..').\nPack the scenes again, with relative paths."
+        )
+    return name
 
 
 def _is_junk(name: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import posixpath
 import re
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +37,6 @@ class Companions:
     def __init__(self, files: Files, mesh: str) -> None:
         self._files = files
         self._folder = posixpath.dirname(mesh)
-        self._there = set(files.names)
 
     def find(self, told: str) -> str | None:
         """The file that is meant by what a mesh or material file says, None if it is not there.
@@ -47,7 +48,7 @@ class Companions:
         last_word = told.split()[-1] if told.split() else told
         for name in (told, posixpath.basename(told), last_word, posixpath.basename(last_word)):
             path = posixpath.normpath(posixpath.join(self._folder, name))
-            if path in self._there:
+            if path in self._files.there:
                 return path
         return None
 
@@ -66,13 +67,24 @@ class Companions:
 
 
 def named_by(files: Files, mesh: str) -> Iterator[tuple[str, str | None]]:
-    """What an OBJ file needs beside itself: (name as told, file or None) of materials and textures.
+    """What a mesh file needs beside itself: (name as told, file or None) of all that it names.
 
-    The other formats hold everything themselves.
+    OBJ files name materials, and these textures; PLY files a texture; GLB files buffers and images
+    that are not in them. OFF and STL have no such words.
     """
-    if not mesh.lower().endswith(".obj"):
-        return
     companions = Companions(files, mesh)
+    ending = posixpath.splitext(mesh)[1].lower()
+    if ending == ".obj":
+        yield from _named_by_obj(files, mesh, companions)
+    elif ending in (".ply", ".glb"):
+        named = _textures_of_ply if ending == ".ply" else _uris_of_glb
+        for told in named(files.read(mesh)):
+            yield told, companions.find(told)
+
+
+def _named_by_obj(
+    files: Files, mesh: str, companions: Companions
+) -> Iterator[tuple[str, str | None]]:
     library = re.search(rb"^\s*mtllib\s+(.+?)\s*$", files.read(mesh), re.MULTILINE)
     if library is None:
         return
@@ -82,6 +94,28 @@ def named_by(files: Files, mesh: str) -> Iterator[tuple[str, str | None]]:
     if path is not None:
         for texture in re.findall(r"^\s*map_Kd\s+(.+?)\s*$", files.text(path), re.M | re.I):
             yield texture, companions.find(texture)
+
+
+def _textures_of_ply(data: bytes) -> list[str]:
+    """Textures in a PLY file's header: `comment TextureFile NAME`."""
+    header = data.partition(b"end_header")[0].decode("utf-8", errors="replace")
+    return [told.strip() for told in re.findall(r"texturefile(.*)", header, re.IGNORECASE)]
+
+
+def _uris_of_glb(data: bytes) -> list[str]:
+    """Files that a GLB file's JSON names; what is embedded as data is none.
+
+    That is the first chunk (glTF 2.0, section 4.4): a 12-byte header, then length, type, content.
+    In version 1 it lies in the same place. What cannot be read is left for the loader to refuse.
+    """
+    try:
+        (length,) = struct.unpack_from("<I", data, 12)
+        document = json.loads(data[20 : 20 + length])
+        things = [*document.get("buffers", []), *document.get("images", [])]
+        told = [thing["uri"] for thing in things if "uri" in thing]
+    except (struct.error, ValueError, TypeError, AttributeError, RecursionError):
+        return []
+    return [uri for uri in told if isinstance(uri, str) and "base64," not in uri]
 
 
 def read_surface(files: Files, name: str, up: str) -> Surface:

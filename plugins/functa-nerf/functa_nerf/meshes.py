@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
 import sys
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -20,6 +23,8 @@ import attrs
 import numpy as np
 import torch
 import trimesh
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from functa_core import UserError, cached
 from functa_nerf import cameras, mesh_files, photography, surfaces
@@ -35,6 +40,8 @@ from functa_nerf.splits import part_of
 LAYOUT = "*.obj (with its .mtl and textures), *.glb, *.off, *.stl or *.ply"
 SIDE = 64
 """Pixels a side where nothing else is asked for."""
+DAMAGED = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged file of the cache raises: a disk was full, or someone tidied up."""
 _MAKERS = (sys.modules[__name__], cameras, mesh_files, photography, surfaces)
 
 
@@ -152,8 +159,11 @@ class MeshLayout(Layout):
 
     def _scene(self, name: str, job: Job) -> Loaded:
         """A scene out of the cache."""
-        with np.load(cached(job.key, lambda folder: _render_into(job, folder)) / "views.npz") as f:
-            images, poses = torch.from_numpy(f["images"]), torch.from_numpy(f["poses"])
+        try:
+            images, poses = _views(job)
+        except DAMAGED:
+            shutil.rmtree(cached(job.key, lambda folder: _render_into(job, folder)))
+            images, poses = _views(job)
         scene = Scene(name, images, poses, square_lens(job.side))
         scene = scene.only(spread(scene.views, self._wanted.max_views))
         lacking = "Materials or textures that a mesh names are not there: its colours lack."
@@ -174,6 +184,15 @@ def render(job: Job) -> UserError | None:
     except UserError as error:
         return error
     return None
+
+
+def _views(job: Job) -> tuple[UInt8[Tensor, "V side side 3"], Float[Tensor, "V 4 4"]]:
+    """What a mesh was rendered to, which is done if need be; one of `DAMAGED` if it is no more."""
+    with np.load(cached(job.key, lambda folder: _render_into(job, folder)) / "views.npz") as f:
+        images, poses = torch.from_numpy(f["images"]), torch.from_numpy(f["poses"])
+    if images.shape != (job.views, job.side, job.side, 3) or poses.shape != (job.views, 4, 4):
+        raise ValueError("not what was rendered")
+    return images, poses
 
 
 def _render_into(job: Job, folder: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from functa_core import UserError
 from functa_nerf.cameras import Lens
+from functa_nerf.plausible import check_lens
 from functa_nerf.resizing import Resampling
 
 NUMBERS = (
@@ -19,6 +20,10 @@ NUMBERS = (
 OTHER_MODELS = ("FISHEYE", "EQUIRECTANGULAR", "ORTHO", "OMNI")
 DISPLACEMENT_LIMIT = 0.5
 """Pixels of a view as it is used: what shifts nothing by more than half a pixel is not seen."""
+LARGEST, LARGEST_IMAGE = 10**300, 1e6
+"""Any number, and pixels of the side of an image."""
+SMALLEST_ANGLE = 1e-6
+"""Radians that an image shows at least: less has no tangent to divide by."""
 MENTIONED = 0.05
 """Pixels that are worth a note."""
 
@@ -58,8 +63,9 @@ def read_pinhole(
         height,
         width,
     )
+    check_lens(lens, where)
     moved = _displacement(lens, focal_x, focal_y, numbers) * to.scale
-    if moved > DISPLACEMENT_LIMIT:
+    if not moved <= DISPLACEMENT_LIMIT:  # enormous distortion is not a number
         raise UserError(
             f"{where}: distortion, or fl_x unlike fl_y, moves pixels by up to {moved:.2g} of the "
             f"{to.height}x{to.width} views;\nundistort them first (COLMAP's image_undistorter), or "
@@ -84,12 +90,21 @@ def _check_model(camera: Mapping[str, Any], where: str) -> None:
 
 def _number(camera: Mapping[str, Any], key: str, where: str) -> float:
     value = camera[key]
+    if isinstance(value, int) and abs(value) > LARGEST:
+        value = math.inf  # JSON's whole numbers have no end, and Python's fractions do
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{where}: '{key}' must be a finite number, found {value!r:.40}.")
     if key in ("fl_x", "fl_y", "w", "h") and value <= 0:
         raise UserError(f"{where}: '{key}' must be greater than 0, found {value:g}.")
-    if key.startswith("camera_angle") and not 0 < value < math.pi:
-        raise UserError(f"{where}: '{key}' must be an angle in radians below π, found {value:g}.")
+    if key in ("w", "h") and not 1 <= value <= LARGEST_IMAGE:
+        raise UserError(
+            f"{where}: '{key}' must be a number of pixels from 1 to {LARGEST_IMAGE:g}, "
+            f"found {value:g}."
+        )
+    if key.startswith("camera_angle") and not SMALLEST_ANGLE < value < math.pi:
+        raise UserError(
+            f"{where}: '{key}' must be an angle in radians above 0 and below π, found {value:g}."
+        )
     return float(value)
 
 
@@ -115,8 +130,10 @@ def _displacement(
     x, y = (u - lens.cx) / lens.focal, (v - lens.cy) / lens.focal
     k1, k2, k3, k4, p1, p2 = (numbers.get(key, 0.0) for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
     r2 = x**2 + y**2
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
-    real_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)
-    real_y = y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y
-    apart = np.hypot(focal_x * real_x + lens.cx - u, focal_y * real_y + lens.cy - v)
+    # What overflows is no number, and no displacement that is small enough.
+    with np.errstate(over="ignore", invalid="ignore"):
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * (k3 + r2 * k4)))
+        real_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)
+        real_y = y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y
+        apart = np.hypot(focal_x * real_x + lens.cx - u, focal_y * real_y + lens.cy - v)
     return float(apart.max())

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from functa_core import UserError
+from functa_nerf.plausible import FURTHEST
 
 ORTHONORMAL_TOLERANCE = 1e-2
 """How far RᵀR may be from the identity: poses are often written with few digits."""
@@ -23,10 +24,15 @@ def checked_pose(
             a 3D program writes it where the camera's parent is scaled.
 
     Raises:
-        UserError: it is not finite, or no camera-to-world matrix.
+        UserError: it is not finite, too large, or no camera-to-world matrix.
     """
     if not np.isfinite(pose).all():
         raise UserError(f"{what} must be 16 finite numbers (a 4x4 matrix); some are not finite.")
+    if np.abs(pose).max() > FURTHEST:
+        raise UserError(
+            f"{what} has the number {pose.flat[np.abs(pose).argmax()]:.3g}; at most "
+            f"{FURTHEST:g} is taken. Scale the scene."
+        )
     if not np.allclose(pose[3], [0, 0, 0, 1], atol=1e-4):
         raise UserError(
             f"{what} must end with the row 0 0 0 1 (camera to world); "

@@ -20,6 +20,7 @@ import torch
 from functa_core import UserError
 from functa_nerf.cameras import Lens
 from functa_nerf.files import Files
+from functa_nerf.plausible import check_lens, check_places
 from functa_nerf.poses import checked_pose
 from functa_nerf.reading import Layout, Loaded, Wanted, read_views
 from functa_nerf.scenes import Scene, spread
@@ -46,6 +47,7 @@ class SrnLayout(Layout):
         pairs = _pairs(label, self._members[name])
         pairs = [pairs[i] for i in spread(len(pairs), self._wanted.max_views)]
         poses = np.stack([read_pose(self._files.text(pose), pose) for pose, _ in pairs])
+        check_places(list(poses), f"'{pairs[0][0].rpartition('/')[0]}'")
         views = [view for _, view in pairs]
         images, to, size = read_views(self._files, views, self._wanted, f"scene '{label}'")
         lens = to.lens(read_lens(self._files.text(path), path, *size))
@@ -83,7 +85,9 @@ def read_lens(text: str, path: str, height: int, width: int) -> Lens:
             f"'{path}' tells of views of {told.height}x{told.width} pixels, but they are "
             f"{height}x{width}: not the same proportions."
         )
-    return told.resized(height, width)
+    lens = told.resized(height, width)
+    check_lens(lens, f"'{path}'")
+    return lens
 
 
 def is_srn(name: str) -> bool:

@@ -32,7 +32,8 @@ def write_srn(scenes: Mapping[str, Iterable[Scene]], out: Path) -> int:
         The number of scenes.
 
     Raises:
-        UserError: `out` has something in it, or cannot be written.
+        UserError: `out` has something in it, or cannot be written, or a scene's path leads out of
+            it.
     """
     check_empty(out)
     try:
@@ -44,7 +45,7 @@ def write_srn(scenes: Mapping[str, Iterable[Scene]], out: Path) -> int:
         count = 0
         for folder, members in scenes.items():
             for scene in members:
-                _write_scene(scene, draft / folder / scene.id)
+                _write_scene(scene, _below(draft, f"{folder}/{scene.id}"))
                 count += 1
         draft.chmod(0o777 & ~_umask())  # a temporary folder is the owner's alone
         draft.replace(out)
@@ -60,6 +61,14 @@ def check_empty(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "is not empty" if out.is_dir() else "is a file"
         raise UserError(f"--out '{out}' {what}; name a new or an empty folder.")
+
+
+def _below(draft: Path, name: str) -> Path:
+    """A folder by its path in the draft. Raises `UserError` if that leads out of it."""
+    folder = (draft / name).resolve()
+    if not folder.is_relative_to(draft.resolve()):
+        raise UserError(f"scene '{name}' would be written outside of --out; rename it.")
+    return folder
 
 
 def _write_scene(scene: Scene, folder: Path) -> None:

@@ -222,6 +222,16 @@ def in_frame(**values):
     return lambda d: d["frames"][1].update(values)
 
 
+def moved(by):
+    def change(document):
+        for frame in document["frames"]:
+            matrix = np.array(frame["transform_matrix"])
+            matrix[:3, 3] *= by
+            frame["transform_matrix"] = matrix.tolist()
+
+    return change
+
+
 MIRRORED = np.diag([-1.0, 1, 1, 1]).tolist()
 BAD = {
     "outside": (in_frame(file_path="../../../x.png"), ["outside"]),
@@ -232,6 +242,18 @@ BAD = {
     "mirrored": (in_frame(transform_matrix=MIRRORED), ["no rotation", "mirrored"]),
     "sheared": (in_frame(transform_matrix=np.diag([1.0, 2, 1, 1]).tolist()), ["no rotation"]),
     "nan": (in_frame(transform_matrix=np.full((4, 4), np.nan).tolist()), ["finite"]),
+    "endless matrix": (in_frame(transform_matrix=[[10**400] * 4] * 4), ["frame 1", "four rows"]),
+    "far away": (moved(1e300), ["frame 0", "1e+06"]),
+    "all in one place": (moved(1e-30), ["all cameras"]),
+    "endless focal length": (lambda d: d.update(fl_x=10**400), ["fl_x", "finite"]),
+    "long focal length": (lambda d: d.update(fl_x=1e300), ["focal length"]),
+    "tiny focal length": (lambda d: d.update(fl_x=1e-300), ["focal length"]),
+    "endless centre": (lambda d: d.update(cx=10**400), ["cx", "finite"]),
+    "far centre": (lambda d: d.update(cx=1e300), ["principal point", "cx"]),
+    "tiny width": (lambda d: d.update(w=1e-300), ["'w'", "from 1"]),
+    "narrow angle": (lambda d: d.update(camera_angle_x=5e-324), ["camera_angle_x"]),
+    "endless distortion": (lambda d: d.update(k1=1e300, k2=-1e300), ["distortion"]),
+    "endless lens per view": (in_frame(camera_angle_x=10**400), ["one lens"]),
     "no frames": (lambda d: d.pop("frames"), ["no list of 'frames'"]),
     "empty": (lambda d: d["frames"].clear(), ["no frames to train on"]),
     "no focal length": (lambda d: d.pop("camera_angle_x"), ["camera_angle_x nor fl_x"]),

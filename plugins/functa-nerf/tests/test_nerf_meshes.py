@@ -1,5 +1,7 @@
+import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import textwrap
@@ -14,6 +16,8 @@ from PIL import Image
 from functa_core import DataSource, UserError
 from functa_nerf import meshes
 from functa_nerf.config import NerfConfig
+from functa_nerf.files import Files
+from functa_nerf.mesh_files import Companions, named_by, read_surface
 from functa_nerf.modality import Nerf
 from functa_nerf.photography import photograph, rig, square_lens
 from functa_nerf.surfaces import plain, sampled
@@ -228,6 +232,83 @@ def test_a_mesh_is_rendered_once_however_it_is_called(tmp_path, monkeypatch):
     assert len(made) == 3
 
 
+def textured_ply(folder):
+    Image.new("RGB", (4, 4), "blue").save(folder / "t.png")
+    export(painted_cube(), folder / "cube.ply")
+    data = (folder / "cube.ply").read_bytes()
+    (folder / "cube.ply").write_bytes(
+        data.replace(b"element", b"comment TextureFile t.png\nelement", 1)
+    )
+    return "cube.ply", ["t.png"]
+
+
+def outward_glb(folder):
+    """One triangle (glTF 2.0) whose buffer and texture are files of their own."""
+    Image.new("RGB", (4, 4), "blue").save(folder / "t.png")
+    (folder / "tri.bin").write_bytes(np.array([0, 0, 0, 1, 0, 0, 0, 1, 0], "<f4").tobytes())
+    document = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "material": 0}]}],
+        "materials": [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
+        "textures": [{"source": 0}],
+        "images": [{"uri": "t.png"}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
+        "bufferViews": [{"buffer": 0, "byteOffset": 0, "byteLength": 36}],
+        "buffers": [{"uri": "tri.bin", "byteLength": 36}],
+    }
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    header = struct.pack("<4sIIII", b"glTF", 2, 20 + len(text), len(text), 0x4E4F534A)
+    (folder / "tri.glb").write_bytes(header + text)
+    return "tri.glb", ["tri.bin", "t.png"]
+
+
+@pytest.mark.parametrize("make", [textured_ply, outward_glb])
+def test_a_mesh_is_rendered_again_when_a_file_that_it_names_changes(tmp_path, monkeypatch, make):
+    name, beside = make(tmp_path)
+    asked, made = [], []
+    find, render = Companions.find, meshes._render_into
+    monkeypatch.setattr(
+        Companions, "find", lambda self, told: asked.append(told) or find(self, told)
+    )
+    read_surface(Files(tmp_path), name, "z")
+    assert set(asked) == set(beside)
+    assert list(named_by(Files(tmp_path), name)) == [(told, told) for told in beside]
+    monkeypatch.setattr(
+        meshes, "_render_into", lambda job, out: (made.append(job.name), render(job, out))
+    )
+    read(tmp_path, mesh_views=2, resolution=8)
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "t.png")
+    read(tmp_path, mesh_views=2, resolution=8)
+    read(tmp_path, mesh_views=2, resolution=8)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK no zip", None])
+def test_a_damaged_rendering_is_made_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "data").mkdir()
+    export(trimesh.creation.box(), tmp_path / "data/box.stl")
+    first = read(tmp_path / "data", mesh_views=2, resolution=8)[0]
+    (kept,) = (tmp_path / "cache").rglob("views.npz")
+    kept.unlink()
+    if damage is not None:
+        kept.write_bytes(damage)
+    again = read(tmp_path / "data", mesh_views=2, resolution=8)[0]
+    assert torch.equal(again.images, first.images)
+    assert kept.stat().st_size > 100
+
+
+def test_files_are_listed_once_for_all_meshes(tmp_path):
+    textured_cube(tmp_path)
+    files = Files(tmp_path)
+    files.names = None  # whoever goes through all of them again fails
+    assert [path for _, path in named_by(files, "cube.obj")] == ["cube.mtl", "maps/tiles.png"]
+
+
 @pytest.mark.slow
 def test_processes_give_what_one_process_gives(tmp_path):
     for i in range(13):
@@ -243,7 +324,9 @@ def test_processes_give_what_one_process_gives(tmp_path):
             from functa_core import DataSource
             from functa_nerf import rendering_jobs
             from functa_nerf.config import NerfConfig
-            from functa_nerf.modality import Nerf
+            from functa_nerf.files import Files
+from functa_nerf.mesh_files import Companions, named_by, read_surface
+from functa_nerf.modality import Nerf
 
             def main():
                 rendering_jobs.os.sched_getaffinity = lambda _: {0, 1}

@@ -166,6 +166,13 @@ def corrupt_png(scene):
     (scene / "rgb/000001.png").write_bytes(data[:60])
 
 
+def shrink(scene):
+    for path in (scene / "pose").iterdir():
+        pose = np.array(path.read_text().split(), float).reshape(4, 4)
+        pose[:3, 3] *= 1e-30
+        path.write_text(" ".join(map(str, pose.flatten())))
+
+
 def pose_text(text):
     return lambda scene: (scene / "pose/000001.txt").write_text(text)
 
@@ -182,6 +189,11 @@ BAD = {
     "mirrored": (pose_text("-1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1"), ["mirrored"]),
     "no lens": (lambda s: (s / "intrinsics.txt").unlink(), ["no intrinsics.txt"]),
     "bad lens": (lambda s: (s / "intrinsics.txt").write_text("f\n"), ["focal cx cy"]),
+    "far away": (pose_text("1 0 0 1e300 0 1 0 0 0 0 1 0 0 0 0 1"), ["000001.txt", "1e+06"]),
+    "all in one place": (shrink, ["cars_train/b/pose", "all cameras"]),
+    "endless focal": (lambda s: (s / "intrinsics.txt").write_text("1e300 4 4 0\n8 8"), ["focal"]),
+    "tiny focal": (lambda s: (s / "intrinsics.txt").write_text("1e-300 4 4 0\n8 8"), ["focal"]),
+    "off centre": (lambda s: (s / "intrinsics.txt").write_text("8 1e300 4 0\n8 8"), ["principal"]),
     "zero focal": (lambda s: (s / "intrinsics.txt").write_text("0 4 4 0\n8 8"), ["positive"]),
     "other shape": (lambda s: (s / "intrinsics.txt").write_text("8 4 4 0\n8 16"), ["8x16"]),
     "mixed sizes": (

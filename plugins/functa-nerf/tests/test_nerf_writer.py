@@ -1,6 +1,8 @@
 import subprocess
 import sys
+import zipfile
 
+import attrs
 import pytest
 import torch
 import trimesh
@@ -57,6 +59,29 @@ def test_nothing_half_written_stays(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "prefix", ["{tmp}/evil", "/evil", "../evil", "a/../../evil", "C:evil", "..\\evil"]
+)
+def test_a_zip_with_members_outside_of_it_is_refused(tmp_path, prefix):
+    scene = write_scene(tmp_path / "data/s")
+    prefix = prefix.format(tmp=tmp_path)
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        for path in scene.rglob("*.*"):
+            for folder in ("good", prefix):
+                archive.write(path, f"{folder}{path.name}")
+                archive.filelist[-1].filename = f"{folder}/{path.relative_to(scene)}"
+    with pytest.raises(UserError, match=r"evil.zip' has a member '.*evil/.*outside of the zip"):
+        read(tmp_path / "evil.zip")
+
+
+@pytest.mark.parametrize("name", ["../../outside", "{tmp}/outside"])
+def test_a_scene_is_written_nowhere_else(tmp_path, name):
+    scene = attrs.evolve(embedded("test", DataSource())[0], id=name.format(tmp=tmp_path))
+    with pytest.raises(UserError, match="outside of --out"):
+        write_srn({"..": [scene]}, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_rewrites_meshes(tmp_path):
     for name in ("chair/train/a", "chair/test/b"):
         (tmp_path / "net" / name).parent.mkdir(parents=True)
@@ -98,4 +123,8 @@ def test_the_command_tells_user_errors_from_bugs(tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "o").exists()
     monkeypatch.setattr("functa_nerf.srn_writer.write_srn", None)
     assert main(["write-srn", str(tmp_path / "data"), "--out", str(tmp_path / "o")]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "unexpected TypeError" in error
+    assert main(["write-srn", str(tmp_path / "data"), "--out", str(tmp_path / "o"), "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
