@@ -97,6 +97,21 @@ def test_both_release_files_give_the_same_run(functa, tmp_path):
     assert metrics["steps"] is None
 
 
+@pytest.mark.parametrize("stated", [None, 7])
+def test_the_outer_loop_is_the_authors_and_not_the_modality_s_recipe(functa, tmp_path, stated):
+    tree = released()
+    if stated is not None:
+        tree["config"]["training"]["per_device_batch_size"] = stated
+    file = written(tree, tmp_path / "file.npz")
+    code, _, err = functa("import-deepmind", file, "--out", tmp_path / "run")
+    assert code == 0, err
+    meta = load_run(tmp_path / "run").config.meta
+    assert (meta.steps, meta.lr, meta.lr_final, meta.clip) == (500_000, 3e-6, 1.0, None)
+    assert meta.batch_size == (16 if stated is None else 7)
+    note = "training.per_device_batch_size is not in the file; taken as 16"
+    assert (note in err) == (stated is None)
+
+
 def test_parity_through_encode_and_decode(functa, tmp_path, case, imported):
     np.save(tmp_path / "targets.npy", case["targets"])
     latents = tmp_path / "all.safetensors"

@@ -119,7 +119,7 @@ def read_checkpoint(
     where = str(file)
     checkpoint = Checkpoint.of(tree, where)
     plugin, published = recognise(checkpoint.config, where, modality)
-    settings = Settings(checkpoint, where)
+    settings = Settings(checkpoint, where, published.batch_size)
     own = {"modality": published.options, "model": settings.model(), "meta": settings.meta()}
     layers: list[tuple[str, Mapping[str, Any]]] = [(where, own)]
     if data is not None:

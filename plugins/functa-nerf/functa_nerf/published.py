@@ -20,6 +20,8 @@ NAMES = "srn"
 """How the names of the authors' sets of scenes begin."""
 NEAR, FAR, SIDE = 0.8, 1.8, 128
 """Of SRN cars, in units of the poses, and pixels."""
+BATCH = 1
+"""Scenes of an update in the authors' experiment, on each device."""
 ELEVATION = 20.0
 """Of the cameras in pictures, in degrees."""
 DEFAULTS = {
@@ -66,7 +68,7 @@ def recognise(config: Mapping[str, Any]) -> Published | None:
         f"Depths ({NEAR} to {FAR}) and the white background are those of SRN cars; lens and orbit, "
         "which only pictures of one turn need, are made up to fit them."
     )
-    return Published(options=options, state=_state(side), notes=notes)
+    return Published(options, _state(side), notes, batch_size=BATCH)
 
 
 def _state(side: int) -> dict[str, Any]:

@@ -65,6 +65,11 @@ def test_the_reference_numbers(imported):
     assert relative(colours.reshape(expected.shape), expected) < 1e-5
 
 
+def test_the_outer_loop_is_the_authors_for_scenes(imported):
+    meta = imported.config.meta
+    assert (meta.steps, meta.batch_size, meta.lr, meta.lr_final) == (500_000, 1, 3e-6, 1.0)
+
+
 def test_it_is_rendered_without_ever_having_seen_data(imported, tmp_path):
     views = imported.decode(torch.zeros(2, 16), resolution=6)
     assert views.shape == (2, 24, 6, 6, 3)
