@@ -30,6 +30,8 @@ DEFAULTS: dict[tuple[str, str], Any] = {
     ("opt_inner", "lr"): 1e-2,
     ("opt_outer", "lr"): 3e-6,
 }
+MOST_INNER_STEPS = 1000
+"""Of one fit; the authors' experiment has 3."""
 STEPS = 500_000
 """Outer updates of the authors' experiment, which their checkpoints do not record."""
 
@@ -73,7 +75,7 @@ class Settings:
         )
         return {
             "steps": STEPS,
-            "inner_steps": self._default("training", "inner_steps"),
+            "inner_steps": self._inner_steps(),
             "batch_size": self._batch_size(),
             "lr": self._default("opt_outer", "lr"),
             "lr_final": 1.0,  # their Adam keeps its rate
@@ -82,6 +84,20 @@ class Settings:
             "latent_noise": self._default("model", "noise_std"),
             **self._rates(),
         }
+
+    def _inner_steps(self) -> Any:
+        """Steps of a fit.
+
+        Raises:
+            UserError: more than any experiment takes; what is too few is for `MetaConfig` to say.
+        """
+        steps = self._default("training", "inner_steps")
+        if isinstance(steps, int | float) and steps > MOST_INNER_STEPS:
+            raise UserError(
+                f"{self.where}: training.inner_steps is {short(steps)}, but at most "
+                f"{MOST_INNER_STEPS} can be imported."
+            )
+        return steps
 
     def _batch_size(self) -> Any:
         """What the configuration says, for one device, or the authors' value."""

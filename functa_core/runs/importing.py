@@ -127,7 +127,7 @@ def read_checkpoint(
     config = build_config(plugin.modality, layers)
     prepared = plugin.modality(config.modality, config.source(), published.state)
     check_shapes(checkpoint, prepared.spec, config.model, where)
-    tensors = learner_tensors(checkpoint, prepared.spec, config.model, config.meta)
+    tensors = learner_tensors(checkpoint, prepared.spec, config.model, config.meta, where)
     counts: tuple[int | None, int | None] = (None, None)
     if data is not None:
         train, test = read_signals(prepared)
