@@ -136,11 +136,13 @@ class Published:
         options: of its `Config`, by name, those that the configuration decides.
         state: what `prepare` would have returned, had the weights been trained here.
         notes: what was not in the configuration and had to be assumed, one sentence each.
+        batch_size: signals of an update in the authors' experiment, for a configuration without it.
     """
 
     options: Mapping[str, Any]
     state: State
     notes: Sequence[str] = ()
+    batch_size: int = 16
 
 
 Baseline = Callable[[Sequence[Any], Observations, Tensor], Tensor]

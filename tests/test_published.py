@@ -97,6 +97,21 @@ def test_both_release_files_give_the_same_run(functa, tmp_path):
     assert metrics["steps"] is None
 
 
+@pytest.mark.parametrize("stated", [None, 7])
+def test_the_outer_loop_is_the_authors_and_not_the_modality_s_recipe(functa, tmp_path, stated):
+    tree = released()
+    if stated is not None:
+        tree["config"]["training"]["per_device_batch_size"] = stated
+    file = written(tree, tmp_path / "file.npz")
+    code, _, err = functa("import-deepmind", file, "--out", tmp_path / "run")
+    assert code == 0, err
+    meta = load_run(tmp_path / "run").config.meta
+    assert (meta.steps, meta.lr, meta.lr_final, meta.clip) == (500_000, 3e-6, 1.0, None)
+    assert meta.batch_size == (16 if stated is None else 7)
+    note = "training.per_device_batch_size is not in the file; taken as 16"
+    assert (note in err) == (stated is None)
+
+
 def test_parity_through_encode_and_decode(functa, tmp_path, case, imported):
     np.save(tmp_path / "targets.npy", case["targets"])
     latents = tmp_path / "all.safetensors"
@@ -271,6 +286,8 @@ NAN = np.full(3, np.nan, np.float32)
         (edit("config", "model", "type", to="modulated_siren"), "type 'modulated_siren'"),
         (edit("config", "model", "w0", to=float("nan")), "model.w0 must be a finite number"),
         (edit("config", "training", "inner_steps", to=0), "meta.inner_steps must be at least 1"),
+        (edit("config", "training", "inner_steps", to=1001), "inner_steps is 1001, but at most 1"),
+        (edit("config", "training", "inner_steps", to=2**62), "but at most 1000 can be imported"),
         (edit("config", "dataset", "num_channels", to=2), "modality.channels must be one of"),
         (edit("config", "dataset", "num_channels", to=1), "asks for (32, 1)"),
         (edit("config", "dataset", "resolution", to="12"), "dataset.resolution is not a whole"),
@@ -290,6 +307,7 @@ NAN = np.full(3, np.nan, np.float32)
         (edit("params", LAST, "b", remove=True), "modulated_siren_layer_4/linear/b'"),
         (edit("params", LAST, "b", to=NAN), "linear/b holds NaN"),
         (edit("params", LAST, "b", to=np.array([0, np.inf, 0])), "linear/b holds NaN or infini"),
+        (edit("params", LAST, "b", to=np.full(3, 1e300)), "linear/b holds NaN or infinity as flo"),
         (edit("params", LAST, "b", to=np.zeros((1, 3))), "shape (1, 3), but its configuration a"),
         (edit("params", RATES, remove=True), "lacks the parameter 'latent_modulated_siren/~/meta"),
         (edit("params", "stranger", to={"w": np.zeros(2)}), "has the parameter 'stranger/w'"),
@@ -300,6 +318,40 @@ def test_what_does_not_fit_is_refused(refused, tmp_path, change, message):
     tree = released()
     change(tree)
     assert message in refused(written(tree, tmp_path / "file.npz"), "--out", "run")
+
+
+def test_a_start_whose_shift_overflows_is_refused(refused, tmp_path):
+    """All parameters are finite; what our learner makes of them is not."""
+    tree = released()
+    tree["params"][START]["latent_vector"] = np.full(16, 1e30, np.float32)
+    tree["params"][MAP]["w"] = np.full_like(tree["params"][MAP]["w"], 1e30)
+    message = refused(written(tree, tmp_path / "file.npz"), "--out", "run")
+    assert "network.to_modulations.0.bias, computed from its parameters, overflows" in message
+
+
+def test_big_endian_files_are_the_same_weights_and_modulations(functa, tmp_path, imported):
+    tree = released()
+    for inner in tree["params"].values():
+        for key, array in inner.items():
+            inner[key] = array.astype(">f4")
+    file = written(tree, tmp_path / "weights.npz")
+    run = tmp_path / "run"
+    code, _, err = functa("import-deepmind", file, "--out", run)
+    assert code == 0, err
+    name = "weights.safetensors"
+    assert (run / name).read_bytes() == (imported / name).read_bytes()
+
+    sets = modulation_set()
+    swapped = {
+        split: {key: array.astype(">f8") for key, array in content.items()}
+        for split, content in sets.items()
+    }
+    file = written(swapped, tmp_path / "modulations.npz")
+    code, _, err = functa("import-deepmind", file, "--run", run)
+    assert code == 0, err
+    functaset = load_run(run).functaset("test")
+    np.testing.assert_array_equal(functaset.latents, sets["test"]["modulation"])
+    np.testing.assert_array_equal(functaset.psnr_db, sets["test"]["psnr"])
 
 
 def test_a_penalty_around_another_start_is_refused(refused, tmp_path):
@@ -560,6 +612,9 @@ def test_exporting_a_functaset_with_labels(functa, tmp_path, clips_run):
         (edit("train", "modulation", to=[1.0]), "'modulation' is no array"),
         (edit("test", "psnr", to=np.zeros(2)), "'psnr' has shape (2,)"),
         (edit("test", "psnr", to=np.array([1, np.nan, 2])), "test holds NaN"),
+        (edit("test", "psnr", to=np.array([1, np.inf, 2])), "test holds NaN or infinity"),
+        (edit("test", "psnr", to=np.full(3, 1e300)), "test holds NaN or infinity"),
+        (edit("train", "modulation", to=np.full((5, 16), 1e300)), "train holds NaN or infinity"),
         (edit("test", "psnr", remove=True), "'modulation' and 'psnr' are needed, found modulation"),
         (edit("test", to=3), "'modulation' and 'psnr' are needed, found 3"),
         (edit("val", to={}), "holds neither weights"),

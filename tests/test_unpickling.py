@@ -200,6 +200,41 @@ def test_too_many_opcodes(monkeypatch):
         unpickle(pickles.PROTO + b"N" * 200 + pickles.STOP)
 
 
+@pytest.mark.parametrize("shared", ["array", "bytes"])
+def test_arrays_that_share_their_bytes_are_bounded_by_the_file(shared):
+    """The pickle writes the bytes once, and the rest as references to them."""
+
+    def shares(count: int) -> bytes:
+        array = np.zeros(250_000, np.float32)
+        arrays = [array] * count
+        if shared == "bytes":
+            content = array.tobytes()
+            arrays = [Rebuilt(content) for _ in range(count)]
+        return pickle.dumps({str(i): one for i, one in enumerate(arrays)}, protocol=4)
+
+    assert len(shares(50)) < 1_020_000
+    assert len(unpickle(shares(5))) == 5  # 5 MB: four times 1 MB, and a megabyte
+    with pytest.raises(Refused, match="more than four times the file's size"):
+        unpickle(shares(6))
+    with pytest.raises(Refused, match="more than four times the file's size"):
+        unpickle(shares(50))
+
+
+class Rebuilt:
+    """Pickled as an array of its own whose bytes are the ones that others have."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __reduce__(self):
+        make, args, _ = np.zeros(0, np.float32).__reduce__()
+        shape = (len(self.content) // 4,)
+        return make, args, (1, shape, np.dtype(np.float32), False, self.content)
+
+    def __setstate__(self, state):
+        """Never called: it is numpy's array that is read."""
+
+
 def test_a_memo_index_costs_nothing():
     assert unpickle(b"\x80\x04Nr\xff\xff\xff\x7f.") is None
 

@@ -18,7 +18,7 @@ from functa_core.errors import UserError
 from functa_core.meta.learner import MetaConfig
 from functa_core.modality import Spec
 from functa_core.networks.siren import SirenConfig
-from functa_core.published.constructors import short
+from functa_core.published.constructors import short, to_float32
 
 Shape = tuple[int, ...]
 
@@ -39,7 +39,7 @@ class Checkpoint:
     """Parameters and configuration of a published checkpoint, checked as far as both go alone.
 
     Attributes:
-        params: "module/name" → array of floating-point numbers.
+        params: "module/name" → float32 array in native byte order.
         config: plain nested values.
     """
 
@@ -132,11 +132,11 @@ def check_shapes(checkpoint: Checkpoint, spec: Spec, model: SirenConfig, where: 
                 f"{shape}."
             )
         if not np.isfinite(checkpoint.params[name]).all():
-            raise UserError(f"{where}: parameter {name} holds NaN or infinity.")
+            raise UserError(f"{where}: parameter {name} holds NaN or infinity as float32.")
 
 
 def learner_tensors(
-    checkpoint: Checkpoint, spec: Spec, model: SirenConfig, meta: MetaConfig
+    checkpoint: Checkpoint, spec: Spec, model: SirenConfig, meta: MetaConfig, where: str
 ) -> dict[str, Tensor]:
     """Our learner's tensors by name, which compute what the published ones compute.
 
@@ -148,6 +148,10 @@ def learner_tensors(
         spec: of the modality.
         model: of the checkpoint.
         meta: with the rates' range; where there are no learned rates it is a single rate.
+        where: the file, for errors.
+
+    Raises:
+        UserError: moving the start overflows float32.
     """
     params = checkpoint.params
     tensors = {}
@@ -163,7 +167,11 @@ def learner_tensors(
     tensors["network.to_modulations.0.bias"] = tensors["network.to_modulations.0.bias"] + shift
     fixed = np.full(model.latent_dim, meta.rates_init[0])
     tensors["solver.rates"] = params.get(RATES, fixed)
-    return {name: torch.tensor(array, dtype=torch.float32) for name, array in tensors.items()}
+    found = {name: torch.tensor(array, dtype=torch.float32) for name, array in tensors.items()}
+    for name, tensor in found.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{where}: {name}, computed from its parameters, overflows float32.")
+    return found
 
 
 def _flat(params: Mapping[str, Any], where: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -175,7 +183,7 @@ def _flat(params: Mapping[str, Any], where: str) -> Iterator[tuple[str, np.ndarr
             name = f"{module}/{key}"
             if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
                 raise UserError(f"{where}: parameter {name[:120]!a} is no array of numbers.")
-            yield name, array
+            yield name, to_float32(array)
 
 
 def _plain(config: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -93,6 +93,12 @@ def view(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
     return np.frombuffer(data, dtype.dtype).reshape(sizes, order="F" if order == "F" else "C")
 
 
+def to_float32(array: np.ndarray) -> np.ndarray:
+    """As PyTorch takes it: native byte order; what is too large for float32 becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(array, dtype=np.float32)
+
+
 def short(value: Any) -> str:
     """A number, a text or a shape in at most 60 printable characters, of all else its type.
 

@@ -19,7 +19,7 @@ import torch
 from functa_core.errors import UserError
 from functa_core.files import write_atomic
 from functa_core.functaset import SCHEMA_VERSION, Functaset
-from functa_core.published.constructors import short
+from functa_core.published.constructors import short, to_float32
 
 SPLITS = ("train", "test")
 
@@ -29,8 +29,8 @@ class Modulations:
     """Latents of one split.
 
     Attributes:
-        latents: (n, Z) floating-point numbers, finite.
-        psnr_db: (n), of each signal.
+        latents: (n, Z) float32, finite.
+        psnr_db: (n) float32, finite, of each signal.
     """
 
     latents: np.ndarray
@@ -63,7 +63,7 @@ def _read(content: Any, where: str, numbers: int) -> Modulations:
     for name, array in content.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
             raise UserError(f"{where}: '{name}' is no array of floating-point numbers.")
-    latents, psnr = content["modulation"], content["psnr"]
+    latents, psnr = to_float32(content["modulation"]), to_float32(content["psnr"])
     if latents.ndim != 2 or latents.shape[1] != numbers or not len(latents):
         raise UserError(
             f"{where}: 'modulation' has shape {latents.shape}, but this run's latents need "
@@ -74,8 +74,8 @@ def _read(content: Any, where: str, numbers: int) -> Modulations:
             f"{where}: 'psnr' has shape {psnr.shape}, but one number for each of "
             f"{len(latents)} signals is needed."
         )
-    if not np.isfinite(latents).all() or np.isnan(psnr).any():
-        raise UserError(f"{where} holds NaN or infinity.")
+    if not np.isfinite(latents).all() or not np.isfinite(psnr).all():
+        raise UserError(f"{where} holds NaN or infinity as float32.")
     return Modulations(latents, psnr)
 
 

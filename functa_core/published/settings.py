@@ -30,6 +30,8 @@ DEFAULTS: dict[tuple[str, str], Any] = {
     ("opt_inner", "lr"): 1e-2,
     ("opt_outer", "lr"): 3e-6,
 }
+MOST_INNER_STEPS = 1000
+"""Of one fit; the authors' experiment has 3."""
 STEPS = 500_000
 """Outer updates of the authors' experiment, which their checkpoints do not record."""
 
@@ -37,9 +39,10 @@ STEPS = 500_000
 class Settings:
     """Our options, and what had to be assumed for them."""
 
-    def __init__(self, checkpoint: Checkpoint, where: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, where: str, batch_size: int) -> None:
         self.checkpoint = checkpoint
         self.where = where
+        self.batch_size = batch_size  # the authors', for such signals
         self.notes: list[str] = []
 
     def model(self) -> Section:
@@ -70,17 +73,42 @@ class Settings:
             f"The file does not say how long it was trained; meta.steps is {STEPS}, as in the "
             "authors' experiment."
         )
-        found = {
+        return {
             "steps": STEPS,
-            "inner_steps": self._default("training", "inner_steps"),
+            "inner_steps": self._inner_steps(),
+            "batch_size": self._batch_size(),
             "lr": self._default("opt_outer", "lr"),
+            "lr_final": 1.0,  # their Adam keeps its rate
             "clip": None,
             "l2_weight": l2_weight,
             "latent_noise": self._default("model", "noise_std"),
             **self._rates(),
         }
+
+    def _inner_steps(self) -> Any:
+        """Steps of a fit.
+
+        Raises:
+            UserError: more than any experiment takes; what is too few is for `MetaConfig` to say.
+        """
+        steps = self._default("training", "inner_steps")
+        if isinstance(steps, int | float) and steps > MOST_INNER_STEPS:
+            raise UserError(
+                f"{self.where}: training.inner_steps is {short(steps)}, but at most "
+                f"{MOST_INNER_STEPS} can be imported."
+            )
+        return steps
+
+    def _batch_size(self) -> Any:
+        """What the configuration says, for one device, or the authors' value."""
         batch = self.checkpoint.get("training", "per_device_batch_size")
-        return found if batch is None else {**found, "batch_size": batch}
+        if batch is not None:
+            return batch
+        self.notes.append(
+            f"training.per_device_batch_size is not in the file; taken as {self.batch_size}, "
+            "the authors'."
+        )
+        return self.batch_size
 
     def _rates(self) -> Section:
         """The range of the inner rates, wide enough for those there are."""

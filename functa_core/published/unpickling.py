@@ -32,6 +32,13 @@ MOST_OPCODES = 10**6
 DEEPEST = 32
 MOST_VALUES = 10**5
 """Of what the file unfolds to: references can make a small file a huge or an endless tree."""
+MOST_UNFOLDING = 4
+SPARE_BYTES = 10**6
+"""Arrays have at most `MOST_UNFOLDING` times the file's bytes, and `SPARE_BYTES`, in all.
+
+Each is a view of bytes in the file, but a thousand of them may be views of the same bytes, and
+whoever makes weights of them copies every one.
+"""
 
 
 def read_inert(path: Path) -> Any:
@@ -69,7 +76,7 @@ def unpickle(data: bytes) -> Any:
             if count >= MOST_OPCODES:
                 raise Refused(f"it has more than {MOST_OPCODES} opcodes")
             if opcode.name == "STOP":
-                return _Settler().settle(machine.pop())
+                return _Settler(MOST_UNFOLDING * len(data) + SPARE_BYTES).settle(machine.pop())
             machine.step(opcode.name, argument)
     except (ValueError, OverflowError) as error:  # what pickletools makes of broken files
         raise Refused(f"it is not a whole pickle ({short(str(error))})") from error
@@ -248,8 +255,14 @@ def _push_dict(machine: _Machine) -> None:
 
 @attrs.define
 class _Settler:
-    """Stand-ins replaced by what they stand for, as a tree of bounded size."""
+    """Stand-ins replaced by what they stand for, as a tree of bounded size.
 
+    Attributes:
+        bytes_left: that arrays may still have; one that occurs twice counts twice.
+        values: seen so far.
+    """
+
+    bytes_left: int
     values: int = 0
 
     def settle(self, value: Any, depth: int = 0) -> Any:
@@ -260,6 +273,9 @@ class _Settler:
         if isinstance(value, Array):
             if value.value is None:
                 raise Refused("an array that is never filled")
+            self.bytes_left -= value.value.nbytes
+            if self.bytes_left < 0:
+                raise Refused("its arrays unfold to more than four times the file's size")
             return value.value
         if isinstance(value, ConfigDict):
             value = value.fields

@@ -119,7 +119,7 @@ def read_checkpoint(
     where = str(file)
     checkpoint = Checkpoint.of(tree, where)
     plugin, published = recognise(checkpoint.config, where, modality)
-    settings = Settings(checkpoint, where)
+    settings = Settings(checkpoint, where, published.batch_size)
     own = {"modality": published.options, "model": settings.model(), "meta": settings.meta()}
     layers: list[tuple[str, Mapping[str, Any]]] = [(where, own)]
     if data is not None:
@@ -127,7 +127,7 @@ def read_checkpoint(
     config = build_config(plugin.modality, layers)
     prepared = plugin.modality(config.modality, config.source(), published.state)
     check_shapes(checkpoint, prepared.spec, config.model, where)
-    tensors = learner_tensors(checkpoint, prepared.spec, config.model, config.meta)
+    tensors = learner_tensors(checkpoint, prepared.spec, config.model, config.meta, where)
     counts: tuple[int | None, int | None] = (None, None)
     if data is not None:
         train, test = read_signals(prepared)

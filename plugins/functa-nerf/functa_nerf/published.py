@@ -20,6 +20,8 @@ NAMES = "srn"
 """How the names of the authors' sets of scenes begin."""
 NEAR, FAR, SIDE = 0.8, 1.8, 128
 """Of SRN cars, in units of the poses, and pixels."""
+BATCH = 1
+"""Scenes of an update in the authors' experiment, on each device."""
 ELEVATION = 20.0
 """Of the cameras in pictures, in degrees."""
 DEFAULTS = {
@@ -29,13 +31,15 @@ DEFAULTS = {
     "coord_noise": ("training", "coord_noise", False),
 }
 """Our option: their section and key, and its value in the authors' experiment."""
+MOST_RAYS = 10**7
+"""Of one scene, and points of a ray: far above what any experiment draws."""
 
 
 def recognise(config: Mapping[str, Any]) -> Published | None:
     """How rays were sampled, and cameras to look at scenes with.
 
     Raises:
-        UserError: views of no possible size.
+        UserError: views of no possible size, or rays of no possible number.
     """
     dataset = config.get("dataset")
     if not isinstance(dataset, Mapping):
@@ -56,8 +60,7 @@ def recognise(config: Mapping[str, Any]) -> Published | None:
         else:
             options[option] = default
             notes.append(f"{section}.{key} is not in the file; taken as {default}, the authors'.")
-    # Their evaluation fits to as many rays as a training step draws.
-    options["fit_rays"] = options["rays"] * options["views"]
+    options["fit_rays"] = _fit_rays(options)
     side = dataset.get("resolution", SIDE)
     if type(side) is not int or side < 1:
         raise UserError("the configuration's dataset.resolution is not a number of pixels.")
@@ -66,7 +69,33 @@ def recognise(config: Mapping[str, Any]) -> Published | None:
         f"Depths ({NEAR} to {FAR}) and the white background are those of SRN cars; lens and orbit, "
         "which only pictures of one turn need, are made up to fit them."
     )
-    return Published(options=options, state=_state(side), notes=notes)
+    return Published(options, _state(side), notes, batch_size=BATCH)
+
+
+def _fit_rays(options: Mapping[str, Any]) -> int:
+    """Rays of a fit after training: as many as a training step draws.
+
+    The authors' evaluation takes 1,024 rays from each view that the fit sees; our `fit_rays` is a
+    total, spread over those views. The two are equal where the fit sees 8 views.
+
+    Raises:
+        UserError: a number of rays, views or points that is none, or too large to be meant.
+    """
+    for option in ("points_per_ray", "views", "rays"):
+        value = options[option]
+        if type(value) is not int or not 1 <= value <= MOST_RAYS:
+            section, key, _ = DEFAULTS[option]
+            raise UserError(
+                f"the configuration's {section}.{key} is not a whole number from 1 to "
+                f"{MOST_RAYS:,}."
+            )
+    total: int = options["rays"] * options["views"]
+    if total > MOST_RAYS:
+        raise UserError(
+            f"the configuration asks for {total:,} rays of a scene at once; at most "
+            f"{MOST_RAYS:,} can be imported."
+        )
+    return total
 
 
 def _state(side: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,11 @@ def test_the_reference_numbers(imported):
         colours = imported.modality.forward(field, beams[0])
     expected = case["rgb_at_init"]
     assert relative(colours.reshape(expected.shape), expected) < 1e-5
+
+
+def test_the_outer_loop_is_the_authors_for_scenes(imported):
+    meta = imported.config.meta
+    assert (meta.steps, meta.batch_size, meta.lr, meta.lr_final) == (500_000, 1, 3e-6, 1.0)
 
 
 def test_it_is_rendered_without_ever_having_seen_data(imported, tmp_path):
@@ -129,3 +135,43 @@ def test_what_is_not_of_scenes(config):
 def test_impossible_views(side):
     with pytest.raises(UserError, match="resolution"):
         Nerf.from_published({"dataset": {**SCENE, "resolution": side}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("training", "subsample_num_points"),
+        ("training", "subsample_num_views"),
+        ("dataset", "num_points_per_ray"),
+    ],
+)
+@pytest.mark.parametrize("value", [[0] * 1000, "x", 0, -1, 1.5, True, None, 10**7 + 1, 2**62])
+def test_impossible_numbers_of_rays(section, key, value):
+    config = {"dataset": dict(SCENE), "training": {}}
+    config[section][key] = value
+    with pytest.raises(UserError, match=f"{section}.{key} is not a whole number from 1 to 10,000"):
+        Nerf.from_published(config)
+
+
+@pytest.mark.parametrize("rays", [[0] * 1000, "x" * 1000])
+def test_what_is_no_number_is_never_repeated(rays):
+    """A list or a text times a number of views would be gigabytes."""
+    training = {"subsample_num_points": rays, "subsample_num_views": 10**5}
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="subsample_num_points"):
+            Nerf.from_published({"dataset": SCENE, "training": training})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10**6
+
+
+def test_rays_of_all_views_together():
+    training = {"subsample_num_points": 10**4, "subsample_num_views": 10**3}
+    found = Nerf.from_published({"dataset": SCENE, "training": training})
+    assert found is not None
+    assert found.options["fit_rays"] == 10_000_000
+    training["subsample_num_views"] += 1
+    with pytest.raises(UserError, match="10,010,000 rays of a scene at once"):
+        Nerf.from_published({"dataset": SCENE, "training": training})
