@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pickles
@@ -206,7 +207,7 @@ def test_arrays_that_share_their_bytes_are_bounded_by_the_file(shared):
 
     def shares(count: int) -> bytes:
         array = np.zeros(250_000, np.float32)
-        arrays = [array] * count
+        arrays: list[Any] = [array] * count
         if shared == "bytes":
             content = array.tobytes()
             arrays = [Rebuilt(content) for _ in range(count)]
@@ -227,7 +228,8 @@ class Rebuilt:
         self.content = content
 
     def __reduce__(self):
-        make, args, _ = np.zeros(0, np.float32).__reduce__()
+        reduced: Any = np.zeros(0, np.float32).__reduce__()
+        make, args, _ = reduced
         shape = (len(self.content) // 4,)
         return make, args, (1, shape, np.dtype(np.float32), False, self.content)
 

@@ -1,5 +1,7 @@
 """Reading NetCDF, GRIB, Zarr, FITS and .npz files, and saying what is wrong with them."""
 
+from typing import Any
+
 import healpy
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def write_grib(path, fields, kind=100, levels=(500,), mode="wb"):
         for level in levels:
             for hours, field in enumerate(fields):
                 message = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2")
-                keys = {"Ni": 18, "Nj": 9, "iDirectionIncrementInDegrees": 20}
+                keys: dict[str, Any] = {"Ni": 18, "Nj": 9, "iDirectionIncrementInDegrees": 20}
                 keys |= {
                     "jDirectionIncrementInDegrees": 22.5,
                     "latitudeOfFirstGridPointInDegrees": 90,

@@ -1,6 +1,7 @@
 """Cells and their areas, random cells, views: numbers against closed forms."""
 
 import json
+from typing import Any
 
 import healpy
 import numpy as np
@@ -74,6 +75,7 @@ def test_the_nearest_cell():
     rng = np.random.default_rng(0)
     anywhere = rng.normal(size=(500, 3))
     anywhere /= np.linalg.norm(anywhere, axis=1, keepdims=True)
+    grid: Any
     for grid in GRIDS:
         brute = (anywhere @ grid.points.T).argmax(axis=1)
         found = NearestCell(grid)(anywhere)

@@ -1,5 +1,7 @@
 """Solid voxels from meshes: volumes that are known, and meshes as they come."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import trimesh
@@ -10,6 +12,11 @@ from trimesh.transformations import rotation_matrix, translation_matrix
 
 from functa_voxels.crossings import AXES, DIRECTIONS, crossings
 from functa_voxels.voxelising import MARGIN, voxelise
+
+
+def joined(meshes: list[Any]) -> Any:
+    return trimesh.util.concatenate(meshes)
+
 
 SIDE = 64  # the longest extent is then 60 cells, and no face lies on their centres
 
@@ -43,11 +50,11 @@ FLIPPED = SPHERE.copy()
 FLIPPED.faces = np.where(
     np.arange(len(SPHERE.faces))[:, None] % 2, SPHERE.faces[:, ::-1], SPHERE.faces
 )
-DOUBLED = trimesh.util.concatenate([without(CUBE, 2, 0.49)] * 2)
+DOUBLED = joined([without(CUBE, 2, 0.49)] * 2)
 SOUP = CUBE.copy()
 SOUP.unmerge_vertices()
-OVERLAPPING = trimesh.util.concatenate([CUBE, box(1, 1, 1, at=(0.5, 0.5, 0.5))])
-HOLLOW = trimesh.util.concatenate([CUBE, box(0.6, 0.6, 0.6)])
+OVERLAPPING = joined([CUBE, box(1, 1, 1, at=(0.5, 0.5, 0.5))])
+HOLLOW = joined([CUBE, box(0.6, 0.6, 0.6)])
 CAP = np.pi * 0.5**2 * (3 - 0.5) / 3  # of the unit sphere, beyond 0.5
 
 
@@ -83,7 +90,7 @@ def test_walls_that_are_not_joined():
             kept = np.abs(sheet.face_normals[:, axis]) > 0.5
             sheet.update_faces(kept & (sheet.triangles_center[:, axis] * sign >= 0.5))
             sheets.append(sheet)
-    assert volume(trimesh.util.concatenate(sheets)) == pytest.approx(1, rel=0.05)
+    assert volume(joined(sheets)) == pytest.approx(1, rel=0.05)
 
 
 def test_a_sheet_is_one_cell_thick():
@@ -95,7 +102,7 @@ def test_a_sheet_is_one_cell_thick():
 
 
 def test_a_wire_hangs_together_with_what_it_is_fixed_to():
-    lollipop = trimesh.util.concatenate([CUBE, box(0.005, 0.005, 1.2, at=(0.01, 0.02, 1))])
+    lollipop = joined([CUBE, box(0.005, 0.005, 1.2, at=(0.01, 0.02, 1))])
     cells = solid(lollipop)
     assert ndimage.label(cells, np.ones((3, 3, 3)))[1] == 1
     assert cells.any(axis=(0, 1)).sum() == pytest.approx((1 - 2 * MARGIN) * SIDE, abs=1.01)
@@ -104,7 +111,7 @@ def test_a_wire_hangs_together_with_what_it_is_fixed_to():
 def test_a_concave_shape_is_not_filled_up():
     """Rays between a seat and a back are mostly blocked, and yet nothing is there."""
     seat, back = box(1, 1, 0.15), box(1, 0.15, 1, at=(0, 0.425, 0.425))
-    cells = solid(trimesh.util.concatenate([seat, back]))
+    cells = solid(joined([seat, back]))
     middle = SIDE // 2
     corner = cells[middle, middle : middle + 12, middle - 6 :]
     assert not corner[:8, 8:].any()

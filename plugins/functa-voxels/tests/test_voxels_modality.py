@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,12 +136,28 @@ def test_squared_error_is_the_default():
     assert of_side(4).spec.output_offset == 0.5
 
 
+class Constant:
+    """A field that has the same features wherever it is asked."""
+
+    def __init__(self, features):
+        self.features = features
+
+    def __len__(self):
+        return len(self.features)
+
+    def __getitem__(self, chosen):
+        return Constant(self.features[chosen])
+
+    def __call__(self, coords):
+        return self.features
+
+
 def test_the_bernoulli_loss_is_the_cross_entropy_of_a_logit():
     modality = of_side(4, loss="bernoulli")
     assert modality.spec.output_offset == 0
     logits = torch.tensor([[[-3.0], [0.0], [2.0]]], requires_grad=True)
     values = torch.tensor([[[1.0], [0.0], [1.0]]])
-    predicted = modality.forward(lambda _: logits, torch.zeros(3, 3))
+    predicted = modality.forward(Constant(logits), torch.zeros(3, 3))
     loss = modality.loss(predicted, values)
     exact = torch.nn.functional.binary_cross_entropy_with_logits(logits, values, reduction="none")
     assert torch.allclose(loss, exact[..., 0], atol=1e-6)
@@ -228,7 +245,8 @@ def test_render(tmp_path, up):
     stl = trimesh.load_mesh(tmp_path / "b.stl")
     assert np.allclose(stl.bounds.mean(axis=0), [0.3, 0.4, 0.6], atol=0.01)
     assert stl.volume == pytest.approx(4 / 3 * math.pi * 0.2**3, rel=0.03)
-    glb = trimesh.load(tmp_path / "b.glb").to_mesh()
+    scene: Any = trimesh.load(tmp_path / "b.glb")
+    glb = scene.to_mesh()
     height = [0.3, 0.4, 0.6]["xyz".index(up)] - 0.5
     assert glb.bounds.mean(axis=0)[1] == pytest.approx(height, abs=0.01)
     assert glb.volume == pytest.approx(stl.volume, rel=1e-3)
