@@ -188,4 +188,4 @@ def test_the_catalogue_is_true():
 
 def test_files_are_of_a_readable_length():
     for path in [*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
-        assert len(path.read_text().splitlines()) <= 400, path
+        assert len(path.read_text().splitlines()) <= 450, path

@@ -168,7 +168,7 @@ def _coast(view: View) -> np.ndarray:
     return np.asarray(edge & inner, bool)
 
 
-def _on_white(picture: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+def _on_white(picture: UInt8[np.ndarray, "_h _w 4"]) -> UInt8[np.ndarray, "_H _W 3"]:
     """With a margin of white."""
     cover = picture[..., 3:] > 0
     framed = np.pad(np.where(cover, picture[..., :3], 255), ((4, 4), (4, 4), (0, 0)))

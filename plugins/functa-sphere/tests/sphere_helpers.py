@@ -1,5 +1,7 @@
 """Fields on disk and fields that need no training."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import xarray as xr
@@ -61,3 +63,27 @@ class Vertical:
         z = coords[..., 2:]
         values = torch.cat([0.5 + z / (2 * (c + 1)) for c in range(self.channels)], dim=-1)
         return values.expand(self.count, -1, -1) if values.ndim == 2 else values
+
+
+def write_grib(path, fields, kind=100, levels=(500,), mode="wb"):
+    """Fields (time, 9, 18) of temperature, 12 hours apart, on each level, as GRIB 2 messages."""
+    import eccodes
+
+    with path.open(mode) as file:
+        for level in levels:
+            for hours, field in enumerate(fields):
+                message = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2")
+                keys: dict[str, Any] = {"Ni": 18, "Nj": 9, "iDirectionIncrementInDegrees": 20}
+                keys |= {
+                    "jDirectionIncrementInDegrees": 22.5,
+                    "latitudeOfFirstGridPointInDegrees": 90,
+                }
+                keys |= {"latitudeOfLastGridPointInDegrees": -90, "dataDate": 20170101}
+                keys |= {"longitudeOfFirstGridPointInDegrees": 0, "dataTime": 1200 * hours}
+                keys |= {"longitudeOfLastGridPointInDegrees": 340, "typeOfFirstFixedSurface": kind}
+                keys |= {"shortName": "t", "level": level, "bitsPerValue": 24}
+                for key, value in keys.items():
+                    eccodes.codes_set(message, key, value)
+                eccodes.codes_set_values(message, field.astype(float).ravel())
+                eccodes.codes_write(message, file)
+                eccodes.codes_release(message)

@@ -1,12 +1,10 @@
 """Reading NetCDF, GRIB, Zarr, FITS and .npz files, and saying what is wrong with them."""
 
-from typing import Any
-
 import healpy
 import numpy as np
 import pytest
 import xarray as xr
-from sphere_helpers import prepared, sphere, temperatures
+from sphere_helpers import prepared, sphere, temperatures, write_grib
 
 from functa_core import UserError
 
@@ -18,30 +16,6 @@ def nc(tmp_path):
         return tmp_path / name
 
     return write
-
-
-def write_grib(path, fields, kind=100, levels=(500,), mode="wb"):
-    """Fields (time, 9, 18) of temperature, 12 hours apart, on each level, as GRIB 2 messages."""
-    import eccodes
-
-    with path.open(mode) as file:
-        for level in levels:
-            for hours, field in enumerate(fields):
-                message = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2")
-                keys: dict[str, Any] = {"Ni": 18, "Nj": 9, "iDirectionIncrementInDegrees": 20}
-                keys |= {
-                    "jDirectionIncrementInDegrees": 22.5,
-                    "latitudeOfFirstGridPointInDegrees": 90,
-                }
-                keys |= {"latitudeOfLastGridPointInDegrees": -90, "dataDate": 20170101}
-                keys |= {"longitudeOfFirstGridPointInDegrees": 0, "dataTime": 1200 * hours}
-                keys |= {"longitudeOfLastGridPointInDegrees": 340, "typeOfFirstFixedSurface": kind}
-                keys |= {"shortName": "t", "level": level, "bitsPerValue": 24}
-                for key, value in keys.items():
-                    eccodes.codes_set(message, key, value)
-                eccodes.codes_set_values(message, field.astype(float).ravel())
-                eccodes.codes_write(message, file)
-                eccodes.codes_release(message)
 
 
 def test_grib_on_several_kinds_of_level(tmp_path):

@@ -20,7 +20,8 @@ TEXT = 16
 """Height of a line of text, in pixels."""
 PREVIEW_COLUMNS, PREVIEW_ROWS = 8, 4
 
-Occupancy = Float[np.ndarray, "r r r"]
+Occupancy = Float[np.ndarray, "_r _r _r"]
+"""A cube; its side is not bound, because one picture shows several resolutions."""
 
 
 @attrs.frozen(eq=False)
