@@ -51,8 +51,10 @@ def test_pictures_are_of_the_test_signals(default_run):
     """Not a grey blur: decoded pictures resemble their own signal more than any other."""
     modality, out = default_run
     run = load_run(out)
-    signals = run.dataset("test")
-    decoded = run.decode(run.functaset("test").latents[:10]).numpy()
+    # Of voxels the first ten are all aeroplanes, some much alike; six apart they are of all kinds.
+    some = slice(0, 60, 6) if modality == "voxels" else slice(0, 10)
+    signals = run.dataset("test")[some]
+    decoded = run.decode(run.functaset("test").latents[some]).numpy()
     if modality == "images":
         originals = np.stack([np.asarray(signals[i]) / 255 for i in range(10)])
         error = ((decoded[:, None] - originals[None]) ** 2).mean(axis=(2, 3, 4))
@@ -60,7 +62,6 @@ def test_pictures_are_of_the_test_signals(default_run):
     elif modality == "voxels":
         originals = np.stack([np.asarray(signals[i]) for i in range(10)])
         error = ((decoded[:, None] - originals[None]) ** 2).mean(axis=(2, 3, 4))
-        # All ten are aeroplanes, and some are much alike.
         assert (error.argmin(axis=1) == np.arange(10)).sum() >= 8
     else:
         assert decoded.shape[2:] == (32, 32, 3)

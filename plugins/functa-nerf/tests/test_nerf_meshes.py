@@ -325,8 +325,7 @@ def test_processes_give_what_one_process_gives(tmp_path):
             from functa_nerf import rendering_jobs
             from functa_nerf.config import NerfConfig
             from functa_nerf.files import Files
-from functa_nerf.mesh_files import Companions, named_by, read_surface
-from functa_nerf.modality import Nerf
+            from functa_nerf.modality import Nerf
 
             def main():
                 rendering_jobs.os.sched_getaffinity = lambda _: {0, 1}
