@@ -49,3 +49,48 @@ def clips_run(tmp_path_factory):
         main(["run", "--modality", "clips", "--out", str(root)])
     assert ended.value.code == 0
     return root
+
+
+# What imports functa is imported inside fixtures, after the hook above.
+
+
+@pytest.fixture
+def case():
+    """Figures of the authors' code for the weights of the release files."""
+    import numpy as np
+    from published import PARITY
+
+    return np.load(PARITY / "image_shift_linear.npz")
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory):
+    """An imported run. Read it only."""
+    from published import NUMPY
+
+    from functa_core.cli.main import main
+
+    out = tmp_path_factory.mktemp("imported") / "run"
+    with pytest.raises(SystemExit) as ended:
+        main(["import-deepmind", str(NUMPY), "--out", str(out)])
+    assert ended.value.code == 0
+    return out
+
+
+@pytest.fixture
+def refused(functa, tmp_path, monkeypatch):
+    """Import something that must be refused; give the message."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        code, out, err = functa("import-deepmind", *arguments)
+        assert code == 2, (out, err)
+        assert sorted(tmp_path.rglob("*")) == before, "something was written"
+        assert out == ""
+        errors = [line for line in err.splitlines() if line.startswith("functa: error: ")]
+        assert len(errors) == 1
+        assert "Traceback" not in err
+        return err
+
+    return call
