@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nerf_helpers import write_scene
 
 from functa_core import Observations, UserError, load_run
+from functa_core.cli.main import main
 from functa_core.networks.base import NetworkField
 from functa_core.runs.directory import RunDirectory
 from functa_core.runs.importing import import_published
@@ -85,6 +87,28 @@ def test_it_is_rendered_without_ever_having_seen_data(imported, tmp_path):
             "name"
         ]
     )
+
+
+def test_commands_and_tasks_accept_it(imported, tmp_path):
+    """With scenes of the user's own, whose cameras are at SRN's distance."""
+    for part, views in (("train", 4), ("test", 6)):
+        write_scene(tmp_path / "data" / f"cars_{part}" / "a", views=views, seed=views)
+    file, run = imported.path.parent / "cars.npz", tmp_path / "run"
+    for arguments in (
+        ["import-deepmind", file, "--out", run, "--data", tmp_path / "data"],
+        ["encode", "--run", run, "--split", "test", "--out", tmp_path / "z.safetensors"],
+        ["evaluate", "--run", run],
+        ["views", "--run", run, "--set", "tasks.views.context=[1, 2]"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        assert ended.value.code == 0, arguments
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["n_train"], metrics["n_test"]) == (1, 1)
+    assert metrics["reconstruction"]["test"].keys() == {"psnr_db", "context_psnr_db"}
+    assert metrics["baselines"].keys() == {"mean", "nearest"}
+    assert metrics["tasks"]["views"]["context"].keys() == {"1", "2"}
+    assert (run / "tasks" / "views" / "compared.png").is_file()
 
 
 def test_what_a_configuration_says():
