@@ -14,7 +14,7 @@ from functa_core.modality import Modality
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "functa_core"
-PLUGINS = [ROOT / "plugins" / f"functa-{name}" for name in ("images", "nerf", "voxels")]
+PLUGINS = [ROOT / "plugins" / f"functa-{name}" for name in ("images", "nerf", "sphere", "voxels")]
 
 # A room may import from those below it.
 ROOMS = [

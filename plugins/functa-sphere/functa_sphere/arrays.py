@@ -1,0 +1,155 @@
+"""Reading fields from .npz files."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import healpy
+import numpy as np
+
+from functa_core import UserError
+from functa_sphere.collection import Channel, Collection
+from functa_sphere.grids import Grid, HealpixGrid, LatLonGrid
+from functa_sphere.ordering import eastward, north_to_south
+from functa_sphere.selecting import Wanted, pick_names
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def read_arrays(path: Path, wanted: Wanted) -> Collection:
+    """All fields of an .npz file.
+
+    Its arrays: `values` (n, latitudes, longitudes) or (n, cells), perhaps with channels last;
+    `latitude` and `longitude` in degrees for the first kind, `nested` (bool) for the second if the
+    cells are in NESTED order; optionally `variables` and `units` (names of the channels and their
+    units), `ids`, `times`, `labels`, `label_names` and `is_test`.
+
+    Raises:
+        UserError: the file is damaged, or an array is not what it should be.
+    """
+    arrays = _load(path)
+    if "values" not in arrays:
+        raise UserError(
+            f"{path} has no array 'values' (found: {', '.join(arrays) or 'nothing'}).\n"
+            "Save the fields under that name, with 'latitude' and 'longitude' beside them."
+        )
+    values = arrays["values"]
+    if values.dtype.kind not in "fiu" or values.size == 0:
+        raise UserError(
+            f"'values' of {path} has shape {values.shape} and type {values.dtype}.\n"
+            "It must hold numbers, at least one field of them."
+        )
+    values, grid = _gridded(arrays, values, path) if "latitude" in arrays else _cells(arrays, path)
+    count = len(values)
+    channels = _channels(arrays, values.shape[-1], path)
+    names = [channel.variable for channel in channels]
+    several = wanted.variables is None and "variables" in arrays and len(names) > 1
+    picked = names if wanted.variables is None and not several else pick_names(names, wanted, path)
+    columns = [names.index(name) for name in picked]
+    return Collection(
+        ids=_ids(arrays, count, path),
+        load=lambda i: np.asarray(values[i][:, columns], np.float32),
+        grid=grid,
+        channels=[channels[c] for c in columns],
+        times=_each(arrays, "times", count, path, "iufMSU"),
+        labels=_labels(arrays, count, path),
+        label_names=[str(name) for name in arrays.get("label_names", ())],
+        is_test=_each(arrays, "is_test", count, path, "b"),
+    )
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            return {key: loaded[key] for key in loaded.files}
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read as an .npz file: {error}.\n"
+            "Make it with np.savez, of plain arrays and no Python objects."
+        ) from error
+
+
+def _gridded(arrays: Arrays, values: np.ndarray, path: Path) -> tuple[np.ndarray, Grid]:
+    """Fields (n, N, C) in the order of their latitude-longitude grid."""
+    latitude, longitude = arrays["latitude"], arrays.get("longitude", np.zeros(0))
+    expected = (latitude.size, longitude.size)
+    if values.ndim not in (3, 4) or values.shape[1:3] != expected or latitude.ndim != 1:
+        raise UserError(
+            f"'values' of {path} has shape {values.shape}, with {expected[0]} latitudes and "
+            f"{expected[1]} longitudes.\nIt must be (n, latitudes, longitudes), perhaps with "
+            "channels last."
+        )
+    rows, latitudes = north_to_south(latitude, path)
+    columns, longitudes, _ = eastward(longitude, path)
+    ordered = values[:, rows][:, :, columns]
+    grid = LatLonGrid(latitudes, longitudes)
+    channels = values.shape[3] if values.ndim == 4 else 1
+    return ordered.reshape(len(values), grid.count, channels), grid
+
+
+def _cells(arrays: Arrays, path: Path) -> tuple[np.ndarray, Grid]:
+    """Fields (n, N, C) in the RING order of HEALPix."""
+    values = arrays["values"]
+    if values.ndim not in (2, 3) or not healpy.isnpixok(values.shape[1]):
+        raise UserError(
+            f"'values' of {path} has shape {values.shape}, and there is no 'latitude'.\nGive "
+            "'latitude' and 'longitude' for (n, latitudes, longitudes), or HEALPix maps (n, "
+            "cells) of 12 nside² cells."
+        )
+    nside = healpy.npix2nside(values.shape[1])
+    if bool(arrays.get("nested", False)):
+        values = values[:, healpy.ring2nest(nside, np.arange(values.shape[1]))]
+    masked = np.where(healpy.mask_good(values.astype(float)), values, np.nan)
+    channels = values.shape[2] if values.ndim == 3 else 1
+    return masked.reshape(*values.shape[:2], channels), HealpixGrid(nside)
+
+
+def _channels(arrays: Arrays, count: int, path: Path) -> list[Channel]:
+    """Names and units, made up where the file has none."""
+    default = ["value"] if count == 1 else [f"value{i}" for i in range(count)]
+    names = [str(name) for name in np.atleast_1d(arrays.get("variables", default))]
+    units = [str(unit) for unit in np.atleast_1d(arrays.get("units", [""] * count))]
+    if len(set(names)) != count or len(units) != count:
+        raise UserError(
+            f"{path} has {count} channels, {len(set(names))} different 'variables' and "
+            f"{len(units)} 'units'.\nGive one of each for every channel."
+        )
+    return [Channel(name, units=unit) for name, unit in zip(names, units, strict=True)]
+
+
+def _ids(arrays: Arrays, count: int, path: Path) -> list[str]:
+    given = _each(arrays, "ids", count, path, "SUiu")
+    ids = [str(i) for i in given or range(count)]
+    if len(set(ids)) < count:
+        raise UserError(f"'ids' of {path} are not unique.\nGive each field a name of its own.")
+    return ids
+
+
+def _labels(arrays: Arrays, count: int, path: Path) -> Sequence[int] | None:
+    labels = _each(arrays, "labels", count, path, "iu")
+    names = arrays.get("label_names", ())
+    if labels and not -1 <= min(labels) <= max(labels) < max(len(names), 1):
+        raise UserError(
+            f"'labels' of {path} go from {min(labels)} to {max(labels)}, and there are "
+            f"{len(names)} 'label_names'.\nLabels count the names from 0; -1 means unknown."
+        )
+    return labels
+
+
+def _each(arrays: Arrays, key: str, count: int, path: Path, kinds: str) -> list[Any] | None:
+    """One entry for each field, or None if there is no such array."""
+    if key not in arrays:
+        return None
+    array = arrays[key]
+    if array.shape != (count,) or array.dtype.kind not in kinds:
+        raise UserError(
+            f"'{key}' of {path} has shape {array.shape} and type {array.dtype}.\n"
+            f"It must have one entry for each of the {count} fields."
+        )
+    if array.dtype.kind == "M":
+        array = np.datetime_as_string(array)
+    return [value.item() for value in array]

@@ -1,0 +1,55 @@
+"""The options of the `sphere` modality."""
+
+import attrs
+
+from functa_core import option
+
+
+@attrs.frozen
+class SphereConfig:
+    """What can be chosen about how fields are read, sampled and written."""
+
+    variable: str | tuple[str, ...] | None = option(
+        None,
+        "name in the file, or a list of names that become the channels of one field. "
+        "null: the only one there is",
+    )
+    level: float | tuple[float, ...] | None = option(
+        None, "level or list of levels to read, in the file's unit. null: all of them"
+    )
+    levels_as: str = option(
+        "signals",
+        "whether each level is a signal of its own or a channel with a scale of its own",
+        choices=("signals", "channels"),
+    )
+    level_type: str | None = option(
+        None,
+        "name of the level coordinate, where a GRIB file has a variable on several kinds of level",
+    )
+    time: str | None = option(
+        None, "ISO time (2017-01) or interval (2017-01-01/2017-01-31) to read. null: all times"
+    )
+    points: int | None = option(
+        512,
+        "cells of each training step, drawn by area and the same for the whole batch, so that a "
+        "step costs the same on any grid. null: all of them",
+        low=1,
+    )
+    fit_points: int | None = option(
+        16384,
+        "cells that a fit after training uses; figures are of all cells all the same. "
+        "null: all of them",
+        low=1,
+    )
+    output_nside: int | None = option(
+        None,
+        "resolution of HEALPix maps that decoding writes beside NetCDF, a power of two. "
+        "null: the data's own, if it was HEALPix, else none",
+        choices=tuple(2**k for k in range(14)),
+    )
+    coastlines: bool | None = option(
+        None,
+        "whether maps show the Earth's coastlines. null: for latitude-longitude grids and not for "
+        "HEALPix maps, which are often of the sky",
+        choices=(True, False),
+    )
