@@ -70,6 +70,22 @@ def no_display() -> AbstractContextManager[None]:
     return environment(DISPLAY=None, WAYLAND_DISPLAY=None, MPLBACKEND=None)
 
 
+@contextmanager
+def scattered_generators() -> Iterator[None]:
+    """Let each global random generator be in a state that no fixed seed gives, for a while.
+
+    Otherwise one that is seeded with the same number at every call would seem untouched.
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    random.random(), np.random.random(), torch.rand(1)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
+
+
 def global_generators() -> dict[str, object]:
     """State of each global random generator, to be compared.
 

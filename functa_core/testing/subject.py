@@ -31,7 +31,7 @@ SIGNALS = 3
 MOST = 96
 """Observations of a signal that numbers are compared at."""
 NETWORK = SirenConfig(latent_dim=4, width=8, depth=3, w0=8.0)
-META = MetaConfig(inner_steps=2, lr=3e-3)
+META = MetaConfig(inner_steps=2, lr=1e-2)
 
 
 @attrs.frozen(eq=False, slots=False)

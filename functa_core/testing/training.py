@@ -20,7 +20,7 @@ from functa_core.testing.subject import META, Subject, as_float64, thinned
 
 OBSERVATIONS = 5
 """Of each signal; derivatives are compared with finite differences one number at a time."""
-STEPS = 40
+STEPS = 25
 """Outer updates of the short training."""
 LEAST_GAIN = 0.02
 """Share by which they have to lower the loss."""
@@ -32,7 +32,7 @@ def first_derivatives(subject: Subject) -> None:
     """
     measured, inputs = _measured(subject)
     _require_gradients(
-        lambda: gradcheck(measured, inputs, atol=1e-5, rtol=1e-3),
+        lambda: gradcheck(measured, inputs, atol=1e-5, rtol=1e-3, fast_mode=True),
         "forward() passes the derivatives by latent and weights on",
         "Look for detach(), no_grad(), NumPy, rounding, or a derivative written by hand.",
     )
@@ -41,7 +41,7 @@ def first_derivatives(subject: Subject) -> None:
     require(not cut, "every tensor of weights moves the values", f"{cut} do not", "Use the field.")
     lossy, predicted = _lossy(subject)
     _require_gradients(
-        lambda: gradcheck(lossy, predicted, atol=1e-5, rtol=1e-3),
+        lambda: gradcheck(lossy, predicted, atol=1e-5, rtol=1e-3, fast_mode=True),
         "loss() has the derivative that its values say",
         "Look for detach(), no_grad(), rounding, or a derivative written by hand.",
     )
@@ -58,13 +58,13 @@ def second_derivatives(subject: Subject) -> None:
         return made
 
     _require_gradients(
-        lambda: gradcheck(gradient, inputs, atol=1e-5, rtol=1e-3),
+        lambda: gradcheck(gradient, inputs, atol=1e-5, rtol=1e-3, fast_mode=True),
         "forward() passes second derivatives on",
         "Look for a backward pass written by hand that is not differentiable itself.",
     )
     lossy, predicted = _lossy(subject)
     _require_gradients(
-        lambda: gradgradcheck(lossy, predicted, atol=1e-5, rtol=1e-3),
+        lambda: gradgradcheck(lossy, predicted, atol=1e-5, rtol=1e-3, fast_mode=True),
         "loss() has second derivatives",
         "Look for roots at 0, or a backward pass written by hand.",
     )
