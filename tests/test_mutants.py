@@ -35,7 +35,7 @@ def test_one_check_alone_finds_a_defect_of_the_entry_point(number, tmp_path, mon
     install(tmp_path, "mutant", module, text)
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
-        results = run_checks(Subject.of("mutant", **SMALL))
+        results = run_checks(Subject("mutant", SMALL))
     finally:
         sys.modules.pop(f"functa_{module}", None)
     assert states(results)["failed"] == {check}, results
