@@ -27,6 +27,7 @@ ROOMS = [
     {"tasks", "published"},
     {"runs"},
     {"cli"},
+    {"testing"},  # may import all, and nothing imports it: the command runs it as a process
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
 
@@ -114,6 +115,15 @@ def test_plugins_import_only_the_public_api(plugin):
             if head == "functa_core" and rest:
                 assert rest in functa_core.__all__, f"{path.name} imports {module}"
             assert not head.startswith("functa_") or head in ("functa_core", package)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda p: p.name)
+def test_only_the_tests_of_a_plugin_use_the_conformance_kit(plugin):
+    package, tests = plugin / plugin.name.replace("-", "_"), plugin / "tests"
+    for path in package.rglob("*.py"):
+        assert "functa_core.testing" not in imported_modules(path), path
+    users = [p for p in tests.glob("*.py") if "functa_core.testing" in imported_modules(p)]
+    assert users, f"{plugin.name} does not run the kit"
 
 
 def test_the_public_api_is_this():

@@ -1,0 +1,68 @@
+"""What a check is, and the three ways in which it can end other than well."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from functa_core.testing.subject import Subject
+
+
+class Nonconformity(AssertionError):
+    """A modality breaks a promise: says what was asked, what was found and what to do."""
+
+
+class Inapplicable(Exception):
+    """The modality has nothing that this check could look at; says why."""
+
+
+class NotReady(Exception):
+    """Something that a check needs could not be made, which is another check's finding.
+
+    Attributes:
+        check: the name of the check whose finding it is.
+    """
+
+    def __init__(self, check: str, problem: str) -> None:
+        super().__init__(problem)
+        self.check = check
+
+
+@attrs.frozen
+class Check:
+    """One promise.
+
+    Attributes:
+        name: what it is called in reports and in `expected_failures`.
+        summary: the promise in a sentence or two.
+        run: raises `Nonconformity` if the subject breaks it.
+    """
+
+    name: str
+    summary: str
+    run: Callable[[Subject], None]
+
+    @classmethod
+    def of(cls, function: Callable[[Subject], None]) -> Check:
+        """A check that is called as its function is, and says what its docstring says first."""
+        paragraph = (inspect.getdoc(function) or "").partition("\n\n")[0]
+        return cls(function.__name__.replace("_", "-"), " ".join(paragraph.split()), function)
+
+
+def require(holds: object, asked: str, found: object, remedy: str) -> None:
+    """Raise a `Nonconformity` with these three parts unless `holds`."""
+    if not holds:
+        raise Nonconformity(f"Asked: {asked}. Found: {found}. {remedy}")
+
+
+def located(error: BaseException) -> str:
+    """An unexpected error in a line: its type, its message and the place that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}{where}"

@@ -1,0 +1,373 @@
+"""Checks of options, signals, prepared state and observations."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from functa_core.dataset import Dataset, DataSource, Split
+from functa_core.modality import Box, Field, UnitSphere, seeded
+from functa_core.networks.base import NetworkField
+from functa_core.observations import Observations
+from functa_core.runs.config import build_config, to_yaml
+from functa_core.testing.check import located, require
+from functa_core.testing.conditions import (
+    environment,
+    global_generators,
+    no_network,
+    scattered_generators,
+)
+from functa_core.testing.subject import MOST, Subject, thinned
+
+SPLITS: tuple[Split, Split] = ("train", "test")
+TOLERANCE = 1e-3
+"""Share of a range by which float32 may leave it."""
+
+
+def config(subject: Subject) -> None:
+    """The options are a frozen attrs class, each explained, and come back from their own YAML as
+    they were.
+    """
+    made = subject.config
+    cls = type(made.modality)
+    require(attrs.has(cls), "Config is an attrs class", cls, "Decorate it with attrs.frozen.")
+    for field in attrs.fields(cls):
+        explained = field.metadata.get("help")
+        require(
+            explained,
+            f"option '{field.name}' is explained",
+            "no help",
+            "Make it with functa_core.option(default, help).",
+        )
+        try:
+            setattr(made.modality, field.name, getattr(made.modality, field.name))
+        except attrs.exceptions.FrozenInstanceError:
+            continue
+        require(False, "options never change", "they can be set", "Use attrs.frozen.")
+    again = build_config(subject.cls, [("its own YAML", yaml.safe_load(to_yaml(made)))])
+    require(
+        again == made,
+        "config.yaml gives the options that wrote it",
+        f"{again.modality} after {made.modality}",
+        "Let options be numbers, texts, booleans, None or tuples of them, without converters.",
+    )
+
+
+def data(subject: Subject) -> None:
+    """Both splits have signals that load, each with an id of its own, and labels that count the
+    label names.
+    """
+    for split, signals in zip(SPLITS, subject.splits, strict=True):
+        ids = list(signals.ids)
+        require(
+            len(set(ids)) == len(ids) and all(isinstance(name, str) for name in ids),
+            f"ids of the {split} split are different texts",
+            _repeated(ids),
+            "Use an index or a path.",
+        )
+        _check_labels(split, signals)
+        signals[0]
+        require(
+            list(subject.make(subject.state).dataset(split).ids) == ids,
+            "a prepared modality lists the signals that it was prepared with",
+            "other ids",
+            "Let dataset() depend on the source and the options alone.",
+        )
+
+
+def _repeated(ids: Sequence[Any]) -> str:
+    seen = [name for name in ids if ids.count(name) > 1 or not isinstance(name, str)]
+    return f"{seen[0]!r} and others" if seen else "none"
+
+
+def _check_labels(split: str, signals: Dataset[Any]) -> None:
+    if signals.labels is None:
+        return
+    labels, names = list(signals.labels), list(signals.label_names)
+    require(
+        len(labels) == len(signals) and all(-1 <= label < len(names) for label in labels),
+        f"each signal of the {split} split has an index into {len(names)} label names, or -1",
+        f"{len(labels)} labels from {min(labels)} to {max(labels)} for {len(signals)} signals",
+        "Count labels from 0 in the order of label_names.",
+    )
+
+
+def offline(subject: Subject) -> None:
+    """The embedded data is there without a network and with an empty cache."""
+    cls, options = subject.cls, subject.config.modality
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        environment(XDG_CACHE_HOME=cache),
+        no_network() as attempts,
+    ):
+        modality = cls(options, DataSource())
+        try:
+            for split in SPLITS:
+                modality.dataset(split)[0]
+        except Exception as error:
+            found = attempts[0] if attempts else located(error)
+            require(False, "there is data when no --data is given", found, "Embed a small set.")
+    require(
+        not attempts,
+        "embedded data needs no network",
+        ", ".join(attempts),
+        "Make it from nothing, or ship it with the plugin.",
+    )
+
+
+def state(subject: Subject) -> None:
+    """The prepared state is the same at every call and comes back from JSON as it was, and a
+    modality made with what came back has the same spec.
+    """
+    prepared = subject.state
+    try:
+        text = json.dumps(prepared, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        require(False, "the prepared state is JSON", error, "Return numbers, texts and lists.")
+    back = json.loads(text)
+    require(
+        back == _with_lists(prepared),
+        "the prepared state comes back from JSON as it was",
+        f"{back} after {prepared}",
+        "Use texts as keys, and plain numbers.",
+    )
+    again = subject.make().prepare(subject.splits[0])
+    require(
+        _with_lists(again) == _with_lists(prepared),
+        "prepare() says the same of the same signals",
+        f"{again} after {prepared}",
+        "Draw nothing at random there.",
+    )
+    before, after = subject.prepared.spec, subject.make(back).spec
+    require(before == after, f"the spec {before}", f"{after} from JSON", "Convert what was read.")
+
+
+def _with_lists(value: Any) -> Any:
+    """Tuples as lists, which JSON makes of them."""
+    if isinstance(value, dict):
+        return {key: _with_lists(one) for key, one in value.items()}
+    return [_with_lists(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def spec(subject: Subject) -> None:
+    """Observations and predictions have the shapes and dtypes of the contract and values inside
+    the spec's range, and masks leave something to fit and something to score.
+    """
+    about, whole = subject.prepared.spec, subject.whole
+    low, high = about.value_range
+    require(low < high, "a value range from low to high", about.value_range, "Mend spec.")
+    require(about.channels > 0, "at least one channel", about.channels, "Mend spec.channels.")
+    _check_observations(whole, len(subject.signals))
+    sample = subject.prepared.observations(subject.signals, seeded(0))
+    _check_observations(sample, len(subject.signals))
+    for observed in (whole, sample):
+        known = observed.values[observed.weights > 0]
+        slack = TOLERANCE * about.peak
+        require(
+            bool(((known >= low - slack) & (known <= high + slack)).all()),
+            f"values of training signals from {low:g} to {high:g} (spec.value_range)",
+            f"{float(known.min()):g} to {float(known.max()):g}",
+            "Scale them in observations(), or widen the range.",
+        )
+    few = thinned(whole, MOST)
+    learner = subject.learner(torch.float32)
+    field = NetworkField(learner.network, subject.latents(len(few), torch.float32))
+    predicted = subject.prepared.forward(field, few.queries)
+    _check_like("forward() gives", predicted, few.values)
+    _check_masks(subject)
+    rows = len(subject.prepared.decode(field, 8))
+    require(rows == len(field), f"decode() of {len(field)} latents", f"{rows} rows", "Keep B.")
+
+
+def _check_observations(found: Observations, count: int) -> None:
+    many = found.values.shape[1]
+    lead = (many,) if found.queries.ndim == 2 else (count, many)
+    parts = {"queries": found.queries, "values": found.values, "weights": found.weights}
+    for name, part in parts.items():
+        kind = (part.dtype, part.device.type)
+        wanted = (torch.float32, "cpu")
+        require(kind == wanted, f"{name} are float32 on the CPU", kind, "Convert them.")
+    shapes = [tuple(part.shape) for part in parts.values()]
+    fits = shapes[0][:-1] == lead and shapes[1][0] == count and shapes[2] == (count, many)
+    require(
+        fits,
+        f"{count} signals as queries (N, Q) or (B, N, Q), values (B, N, C), weights (B, N)",
+        shapes,
+        "Give them one N; pad shorter signals with weight 0.",
+    )
+    weights = found.weights
+    require(
+        bool(torch.isfinite(weights).all() and (weights >= 0).all()),
+        "finite weights of at least 0",
+        f"{float(weights.min()):g} to {float(weights.max()):g}",
+        "Use 0 for what was not observed.",
+    )
+    require(
+        bool((weights > 0).any(dim=1).all()),
+        "something observed of every training signal",
+        "weights that are all 0",
+        "Leave such signals out of dataset().",
+    )
+    require(
+        bool(torch.isfinite(found.values[weights > 0]).all()),
+        "finite values wherever the weight is not 0",
+        "NaN or infinity",
+        "Give what is missing the weight 0.",
+    )
+
+
+def _check_like(what: str, found: Tensor, wanted: Tensor) -> None:
+    require(
+        found.shape == wanted.shape and found.dtype == wanted.dtype,
+        f"{what} {tuple(wanted.shape)} {wanted.dtype}, as the values are",
+        f"{tuple(found.shape)} {found.dtype}",
+        "Mend its last steps.",
+    )
+
+
+def _check_masks(subject: Subject) -> None:
+    """Where something is held out, something is left."""
+    modality, signals = subject.prepared, list(subject.splits[1][:2])
+    observations = modality.observations(signals)
+    used = modality.fitted(observations)
+    hidden = modality.held_out(signals, observations)
+    known = observations.weights > 0
+    for name, mask in (("fitted", used), ("held_out", hidden)):
+        if mask is None:
+            continue
+        require(
+            mask.shape == known.shape and mask.dtype == torch.bool,
+            f"{name}() gives a mask {tuple(known.shape)} of booleans",
+            f"{tuple(mask.shape)} {mask.dtype}",
+            "Or return None for all.",
+        )
+        some = bool((mask & known).any(dim=1).all())
+        require(some, f"{name}() names some of every signal", "none", "Or return None for all.")
+    if hidden is not None:
+        left = known & ~hidden
+        require(left.any(dim=1).all(), "something left to fit", "all held out", "Hide less.")
+
+
+@attrs.frozen(eq=False)
+class _Watched:
+    """A field that notes where it was asked."""
+
+    field: Field
+    asked: list[Tensor] = attrs.Factory(list)
+
+    def __len__(self) -> int:
+        return len(self.field)
+
+    def __getitem__(self, chosen: slice) -> _Watched:
+        return _Watched(self.field[chosen], self.asked)
+
+    def __call__(self, coords: Float[Tensor, "*B N D"]) -> Float[Tensor, "B N C"]:
+        self.asked.append(coords.detach())
+        return self.field(coords)
+
+
+def domain(subject: Subject) -> None:
+    """The field is asked at finite coordinates inside the spec's domain, padding included, by
+    training with its noise as by evaluation.
+    """
+    modality, about = subject.prepared, subject.prepared.spec.domain
+    learner = subject.learner(torch.float32)
+    network = NetworkField(learner.network, subject.latents(len(subject.signals), torch.float32))
+    field = _Watched(network)
+    with torch.no_grad():
+        modality.forward(field, thinned(subject.whole, 16 * MOST).queries)
+        sample = modality.observations(subject.signals, seeded(0))
+        modality.forward(field, sample.queries, seeded(1))
+    for coords in field.asked:
+        require(
+            coords.shape[-1] == about.dim and bool(torch.isfinite(coords).all()),
+            f"finite coordinates of dimension {about.dim}",
+            f"{tuple(coords.shape)}, {int((~torch.isfinite(coords)).sum())} not finite",
+            "Give padding finite queries too; its weight is 0 all the same.",
+        )
+        _check_inside(coords.double().reshape(-1, about.dim), about)
+
+
+def _check_inside(coords: Tensor, about: Box | UnitSphere) -> None:
+    if isinstance(about, UnitSphere):
+        norms = coords.norm(dim=1)
+        far = float((norms - 1).abs().max())
+        require(far <= TOLERANCE, "unit vectors", f"one {far:g} off", "Normalise them.")
+        return
+    low, high = torch.tensor(about.low).double(), torch.tensor(about.high).double()
+    slack = TOLERANCE * (high - low)
+    require(
+        bool(((coords >= low - slack) & (coords <= high + slack)).all()),
+        f"coordinates between {about.low} and {about.high} (spec.domain)",
+        f"{coords.amin(dim=0).tolist()} to {coords.amax(dim=0).tolist()}",
+        "Scale them, or widen the domain: outside it a network extrapolates.",
+    )
+
+
+def sampling(subject: Subject) -> None:
+    """The same generator gives the same observations and predictions; without one they are the
+    same at every call.
+    """
+    modality, signals = subject.prepared, subject.signals
+    field = NetworkField(
+        subject.learner(torch.float32).network, subject.latents(len(signals), torch.float32)
+    )
+    for which in ("generator", "evaluation"):
+
+        def draw(purpose: int, which: str = which) -> Generator | None:
+            return seeded(purpose) if which == "generator" else None
+
+        one, two = (modality.observations(signals, draw(0)) for _ in range(2))
+        for name in ("queries", "values", "weights", "groups"):
+            first, second = getattr(one, name), getattr(two, name)
+            same = first is second or (
+                first is not None and second is not None and _identical(first, second)
+            )
+            asked = f"the same {name} twice ({which})"
+            require(same, asked, "others", "Draw from the generator that is given, or not at all.")
+        queries = thinned(one, MOST).queries
+        first, second = (modality.forward(field, queries, draw(1)) for _ in range(2))
+        require(
+            _identical(first, second),
+            f"forward() gives the same twice ({which})",
+            "other values",
+            "Draw from the generator that is given, or not at all.",
+        )
+
+
+def _identical(one: Tensor, other: Tensor) -> bool:
+    """Bit for bit, NaN being like NaN."""
+    return one.shape == other.shape and bool(
+        torch.equal(torch.nan_to_num(one.detach()), torch.nan_to_num(other.detach()))
+        and torch.equal(one.isnan(), other.isnan())
+    )
+
+
+def random_state(subject: Subject) -> None:
+    """Nothing draws from Python's, NumPy's or PyTorch's global random generator."""
+    learner = subject.learner(torch.float32)
+    field = NetworkField(learner.network, subject.latents(len(subject.signals), torch.float32))
+    prepared = subject.prepared
+    with scattered_generators():
+        before = global_generators()
+        signals = list(subject.make().dataset("train")[: len(field)])
+        prepared.observations(signals)
+        sample = prepared.observations(signals, seeded(0))
+        prepared.forward(field, thinned(sample, MOST).queries, seeded(1))
+        prepared.decode(field, 8)
+        after = global_generators()
+    touched = [name for name, known in before.items() if after[name] != known]
+    require(
+        not touched,
+        "global random generators stay as they are",
+        f"{', '.join(touched)} moved on",
+        "Draw from the generator that is given, or from one made with a seed.",
+    )
