@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,62 +11,66 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from functa_core.discovery.loading import find, installed, load_entry, owner
+from functa_core.discovery.apart import run_apart
+from functa_core.discovery.installed import find, installed, owner, owner_name, owner_version
 from functa_core.errors import UserError
 
-TIME_LIMIT = 60.0  # seconds; importing torch on a busy machine takes a few
+TIME_LIMIT = 60.0
+"""Seconds for loading one plugin; importing torch on a busy machine takes a few."""
 
 
-def list_plugins() -> list[dict[str, Any]]:
-    """One row for each installed entry point: name, distribution, version, state, reason."""
-    entries = installed()
+def list_plugins(time_limit: float = TIME_LIMIT) -> list[dict[str, Any]]:
+    """One row for each installed entry point.
+
+    Returns:
+        name, distribution, version, modalities (all that the plugin announces), state ("ok",
+        "failed", "incompatible" or "duplicate") and reason ("" if ok).
+    """
+
+    def row(entry: EntryPoint) -> dict[str, Any]:
+        about = {
+            "name": entry.name,
+            "distribution": owner_name(entry),
+            "version": owner_version(entry),
+        }
+        return about | probe(entry, time_limit)
+
     with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(_probe, entries))
+        return list(pool.map(row, installed()))
 
 
-def _probe(entry: EntryPoint) -> dict[str, Any]:
-    row = {
-        "name": entry.name,
-        "distribution": entry.dist.name if entry.dist else "?",
-        "version": entry.dist.version if entry.dist else "?",
-        "modalities": [],
-    }
+def probe(entry: EntryPoint, time_limit: float = TIME_LIMIT) -> dict[str, Any]:
+    """What becomes of loading an entry point in another process: modalities, state and reason."""
     try:
         find(entry.name)
     except UserError as error:
-        return {**row, "state": "duplicate", "reason": str(error)}
-    return {**row, **_load_in_child(entry)}
-
-
-def _load_in_child(entry: EntryPoint) -> dict[str, Any]:
+        return {"modalities": [], "state": "duplicate", "reason": str(error)}
     with tempfile.TemporaryDirectory() as folder:
+        # What the plugin prints is kept apart: the answer comes by file.
         answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", "functa_core.discovery.probe", entry.name, str(answer)]
-        try:
-            # What the plugin prints is kept apart: the answer comes by file.
-            subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME_LIMIT
-            )
-        except subprocess.TimeoutExpired:
-            problem = f"plugin {owner(entry)} did not load within {TIME_LIMIT:.0f} s"
-            return {"state": "failed", "reason": problem}
+        ended = run_apart(__name__, entry.name, str(answer), time_limit=time_limit)
         try:
             found: dict[str, Any] = json.loads(answer.read_text())
         except (OSError, ValueError):
             problem = f"plugin {owner(entry)} ended the process that loaded it"
-            return {"state": "failed", "reason": problem}
+            if ended.code is None:
+                problem = f"plugin {owner(entry)} did not load within {time_limit:g} s"
+            return {"modalities": [], "state": "failed", "reason": problem}
         return found
 
 
 def main(name: str, answer: str) -> None:
-    """In the child: load one plugin and write what became of it."""
+    """In the other process: load one plugin and write what became of it."""
+    from functa_core.discovery.loading import PluginError, load_entry
+
+    found: dict[str, Any] = {"modalities": [], "state": "ok", "reason": ""}
     try:
-        plugin = load_entry(find(name))
-        found = {"state": "ok", "reason": "", "modalities": [plugin.modality.name]}
+        found["modalities"] = list(load_entry(find(name)).announced)
     except UserError as error:
-        state = "incompatible" if "api_version" in str(error) else "failed"
-        found = {"state": state, "reason": str(error)}
+        old = isinstance(error, PluginError) and error.stage == "its version"
+        found |= {"state": "incompatible" if old else "failed", "reason": str(error)}
     Path(answer).write_text(json.dumps(found))
+    os._exit(0)  # threads that the plugin started do not keep the listing waiting
 
 
 if __name__ == "__main__":

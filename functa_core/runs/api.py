@@ -144,7 +144,7 @@ def load_run(path: str | Path, device: str = "auto") -> Run:
     where = find_device(device)
     require_trained(directory)
     plugin, config = read_run(directory)
-    modality = plugin.modality(config.modality, config.source(), read_state(directory))
+    modality = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     encoder = make_encoder(config, modality, directory.weights, where)
     return Run(directory.root, config, modality, encoder, plugin.version)
 
