@@ -28,7 +28,7 @@ def check_plugin(name: str, time_limit: float = TIME_LIMIT) -> list[dict[str, st
         UserError: there is no such modality, its plugin cannot be loaded, or the checks gave no
             answer: they ran past the time limit, or the plugin ended their process.
     """
-    loaded = probe(find(name), time_limit)
+    [loaded] = probe([find(name)], time_limit)
     if loaded["state"] != "ok":
         raise UserError(loaded["reason"])
     ended = run_apart(KIT, name, "--json", time_limit=time_limit)
