@@ -40,10 +40,12 @@ def pip(tmp_path, monkeypatch):
     path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setenv("PIP_SAW", str(site / "saw"))
-    saw = site / "saw"
-    return lambda: (
-        [json.loads(line) for line in saw.read_text().splitlines()] if saw.exists() else []
-    )
+
+    def calls() -> list[list[str]]:
+        saw = site / "saw"
+        return [json.loads(line) for line in saw.read_text().splitlines()] if saw.exists() else []
+
+    return calls
 
 
 def test_available_prints_the_catalogue(functa, catalogue):
