@@ -30,7 +30,7 @@ def drawn(modality: Modality[Any], member: str, *arguments: Any, out: Path) -> l
     note = out / f"{member}-failed.txt"
     note.unlink(missing_ok=True)
     try:
-        artefacts = getattr(modality, member)(*arguments, out)
+        artefacts = list(getattr(modality, member)(*arguments, out))
         _check(artefacts, out)
     except (Exception, SystemExit) as error:  # a plugin's bug, whatever it is
         reason = str(error) if isinstance(error, UserError) else blame(error)
@@ -38,7 +38,7 @@ def drawn(modality: Modality[Any], member: str, *arguments: Any, out: Path) -> l
         note.write_text("".join(traceback.format_exception(error)))
         warn(f"pictures are left out: {reason}\nThe traceback is in {note}; all else goes on.")
         return [Artefact(note, "text/plain", f"pictures are left out: {reason}")]
-    return list(artefacts)
+    return artefacts
 
 
 def _check(artefacts: Any, out: Path) -> None:

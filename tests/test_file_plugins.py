@@ -39,7 +39,7 @@ def test_a_run_remembers_its_plugin_file(functa, file, tmp_path, monkeypatch):
     root = tmp_path / "run"
     code, _, err = functa("run", "--plugin", "mine.py", "--out", root, *TINY)
     assert code == 0, err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.py", "run"]  # no __pycache__
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.py", "run"}  # no __pycache__
     stored = yaml.safe_load((root / "config.yaml").read_text())
     assert stored["modality"]["name"] == "mine"
     assert stored["modality"]["plugin"] == str(file)

@@ -244,9 +244,10 @@ def test_check_fails_with_what_was_found(functa, tmp_path, monkeypatch):
 )
 def test_checks_that_give_no_answer(text, said, functa, tmp_path, monkeypatch):
     kit(tmp_path, monkeypatch, text)
-    code, _, err = functa("plugins", "check", "clips", "--timeout", "1")
+    limit = 1 if "sleep" in text else 300
+    code, _, err = functa("plugins", "check", "clips", "--timeout", limit)
     assert code == 2
-    assert said in err or ("exit" in said and "not done within 1 s" in err and "sleep" in text), err
+    assert said in err
 
 
 def test_check_of_what_does_not_load(functa, monkeypatch):
