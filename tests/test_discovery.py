@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from distributions import install
 
+from functa_core.discovery.installed import installed
+
 PLUGINS = Path(__file__).parent / "plugins"
 
 ANNOUNCE = """
@@ -105,12 +107,8 @@ def listing(tmp_path_factory):
         install(folder, name, f"broken{i}", text)
     install(folder, "twin", "twin_a", "")
     install(folder, "twin", "twin_b", "")
-    unreadable = folder / "nobodys-1.0.dist-info"
-    unreadable.mkdir()
-    (unreadable / "entry_points.txt").write_text("[functa]\nno equals sign\n")
     done = functa(folder, "plugins", "list", "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("nobodys-1.0.dist-info cannot be read") == 1
     install(folder, "hangs", "hangs", "import time; time.sleep(1e6)")
     return folder, {row["distribution"]: row for row in json.loads(done.stdout)}
 
@@ -133,6 +131,17 @@ def test_listing_shows_the_good_beside_the_broken(listing):
     for twin in ("functa-twin_a", "functa-twin_b"):
         assert rows[twin]["state"] == "duplicate"
         assert "functa-twin_a 0.1 and functa-twin_b 0.1" in rows[twin]["reason"]
+
+
+def test_unreadable_metadata_is_named_and_left_out(tmp_path, monkeypatch, capsys):
+    """By what imports no torch: torch itself reads all metadata and cannot be imported beside it."""
+    unreadable = tmp_path / "nobodys-1.0.dist-info"
+    unreadable.mkdir()
+    (unreadable / "entry_points.txt").write_text("[functa]\nno equals sign\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"clips", "images"} <= {entry.name for entry in installed()}
+    installed()
+    assert capsys.readouterr().err.count("nobodys-1.0.dist-info cannot be read") == 1
 
 
 def test_one_that_hangs_is_given_up(tmp_path):

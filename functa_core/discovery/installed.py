@@ -16,9 +16,9 @@ GROUP = "functa"
 def installed() -> list[EntryPoint]:
     """Entry points of all installed plugins, by name.
 
-    A distribution whose metadata cannot be read is left out with a warning:
-    `importlib.metadata.entry_points` would let it end every command. Of two copies of one
-    distribution the first on the path counts, as it does for an import.
+    A distribution whose metadata cannot be read is left out with a warning that names it:
+    `importlib.metadata.entry_points` raises, without saying whose they are, and so does the import
+    of torch. Of two copies of one distribution the first on the path counts, as for an import.
     """
     found: dict[str, list[EntryPoint]] = {}
     for dist in distributions():

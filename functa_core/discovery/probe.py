@@ -64,7 +64,16 @@ def probe(entries: Sequence[EntryPoint], time_limit: float = TIME_LIMIT) -> list
 
 def _start(name: str, answer: Path) -> BaseProcess:
     process = _FORKED.Process(target=_load, args=(name, str(answer)))
-    process.start()
+    try:
+        process.start()
+    except (
+        EOFError,
+        OSError,
+    ) as error:  # the process to fork from has ended: no plugin is to blame
+        raise UserError(
+            "torch cannot be imported here, so no plugin can be loaded; see what it says: "
+            'python -c "import torch"'
+        ) from error
     return process
 
 
