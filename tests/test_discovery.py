@@ -134,7 +134,7 @@ def test_listing_shows_the_good_beside_the_broken(listing):
 
 
 def test_unreadable_metadata_is_named_and_left_out(tmp_path, monkeypatch, capsys):
-    """By what imports no torch: torch itself reads all metadata and cannot be imported beside it."""
+    """By what imports no torch, which itself reads all metadata and cannot be imported then."""
     unreadable = tmp_path / "nobodys-1.0.dist-info"
     unreadable.mkdir()
     (unreadable / "entry_points.txt").write_text("[functa]\nno equals sign\n")
@@ -207,6 +207,6 @@ def test_help_and_version_import_neither_torch_nor_plugins(tmp_path):
             f"try: main({arguments!r})\nexcept SystemExit as e: assert e.code == 0\n"
             "assert not {'torch', 'functa_loud', 'functa_clips'} & set(sys.modules)\n"
         )
-        path = os.pathsep.join([str(tmp_path), str(PLUGINS)])
+        path = os.pathsep.join([str(tmp_path), str(PLUGINS), str(PLUGINS.parents[1])])
         environment = {**os.environ, "PYTHONPATH": path}
         subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=tmp_path)

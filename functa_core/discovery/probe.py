@@ -69,7 +69,7 @@ def _start(name: str, answer: Path) -> BaseProcess:
     except (
         EOFError,
         OSError,
-    ) as error:  # the process to fork from has ended: no plugin is to blame
+    ) as error:  # the process to fork from has ended
         raise UserError(
             "torch cannot be imported here, so no plugin can be loaded; see what it says: "
             'python -c "import torch"'
