@@ -15,3 +15,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'X'?" for the closest of `known`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def summary(error: BaseException) -> str:
+    """An exception as one line: its type, and the beginning of what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from distributions import install
+
+from functa_core.discovery.installed import installed
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -50,12 +53,29 @@ BROKEN = {
             class_="from functa_core import Modality\nclass Broken(Modality): name = 'broken'"
         ),
         "failed",
-        "lacks dataset, observations, render, spec",
+        "lacks dataset, observations, render, spec, api_version",
     ),
     "wrong version": (
         ANNOUNCE.format(class_=MODALITY.format(version=99)),
         "incompatible",
         "api_version 99",
+    ),
+    "options are no attrs class": (
+        ANNOUNCE.format(class_=MODALITY.format(version=1) + "    Config = dict"),
+        "failed",
+        "not an attrs class",
+    ),
+    "an option of a reserved name": (
+        "import attrs\n@attrs.frozen\nclass C:\n    plugin: str = ''\n"
+        + ANNOUNCE.format(class_=MODALITY.format(version=1) + "    Config = C"),
+        "failed",
+        "option 'plugin' of 'broken' is a reserved name",
+    ),
+    "starts a thread that never ends": (
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1e6,)).start()\n"
+        + ANNOUNCE.format(class_=MODALITY.format(version=1)),
+        "ok",
+        "",
     ),
     "prints": (
         "print('noise' * 100)\n" + ANNOUNCE.format(class_=MODALITY.format(version=1)),
@@ -65,15 +85,6 @@ BROKEN = {
 }
 
 
-def install(folder: Path, name: str, module: str, text: str) -> None:
-    """A distribution in a folder that is put on the path, as pip --target leaves it."""
-    info = folder / f"functa_{module}-0.1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: functa-{module}\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(f"[functa]\n{name} = functa_{module}\n")
-    (folder / f"functa_{module}.py").write_text(text)
-
-
 def functa(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(folder), str(PLUGINS)])
     return subprocess.run(
@@ -81,7 +92,7 @@ def functa(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
         env={**os.environ, "PYTHONPATH": path, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -98,6 +109,7 @@ def listing(tmp_path_factory):
     install(folder, "twin", "twin_b", "")
     done = functa(folder, "plugins", "list", "--json")
     assert done.returncode == 0, done.stderr
+    install(folder, "hangs", "hangs", "import time; time.sleep(1e6)")
     return folder, {row["distribution"]: row for row in json.loads(done.stdout)}
 
 
@@ -107,7 +119,7 @@ def test_listing_says_what_is_wrong(case, listing):
     row = rows[f"functa-broken{list(BROKEN).index(case)}"]
     _, state, reason = BROKEN[case]
     assert row["state"] == state, row
-    assert reason in row["reason"]
+    assert reason.replace("'broken'", f"'{row['name']}'") in row["reason"]
     assert row["version"] == "0.1"
 
 
@@ -119,6 +131,27 @@ def test_listing_shows_the_good_beside_the_broken(listing):
     for twin in ("functa-twin_a", "functa-twin_b"):
         assert rows[twin]["state"] == "duplicate"
         assert "functa-twin_a 0.1 and functa-twin_b 0.1" in rows[twin]["reason"]
+
+
+def test_unreadable_metadata_is_named_and_left_out(tmp_path, monkeypatch, capsys):
+    """By what imports no torch, which itself reads all metadata and cannot be imported then."""
+    unreadable = tmp_path / "nobodys-1.0.dist-info"
+    unreadable.mkdir()
+    (unreadable / "entry_points.txt").write_text("[functa]\nno equals sign\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert {"clips", "images"} <= {entry.name for entry in installed()}
+    installed()
+    assert capsys.readouterr().err.count("nobodys-1.0.dist-info cannot be read") == 1
+
+
+def test_one_that_hangs_is_given_up(tmp_path):
+    text = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(1e6)"
+    install(tmp_path, "hangs", "hangs", text)
+    done = functa(tmp_path, "plugins", "list", "--json", "--timeout", "3")
+    assert done.returncode == 0, done.stderr
+    row = next(row for row in json.loads(done.stdout) if row["name"] == "hangs")
+    assert row["state"] == "failed"
+    assert row["reason"] == "plugin functa-hangs 0.1 did not load within 3 s"
 
 
 def test_a_good_plugin_works_beside_the_broken(listing, tmp_path):
@@ -158,12 +191,22 @@ def test_known_but_not_installed_says_how_to_install(tmp_path):
 
 def test_help_and_version_import_neither_torch_nor_plugins(tmp_path):
     install(tmp_path, "loud", "loud", "import sys; sys.exit('imported')")
-    for arguments in (["--help"], ["--version"], ["run", "--help"], ["plugins", "--help"]):
+    (tmp_path / "pip.py").write_text("")  # does nothing, successfully
+    for arguments in (
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["plugins", "--help"],
+        ["plugins", "available"],
+        ["plugins", "new", "tides"],
+        ["plugins", "install", "images"],
+        ["plugins", "uninstall", "loud"],
+    ):
         code = (
             "import sys\nfrom functa_core.cli.main import main\n"
             f"try: main({arguments!r})\nexcept SystemExit as e: assert e.code == 0\n"
             "assert not {'torch', 'functa_loud', 'functa_clips'} & set(sys.modules)\n"
         )
-        path = os.pathsep.join([str(tmp_path), str(PLUGINS)])
+        path = os.pathsep.join([str(tmp_path), str(PLUGINS), str(PLUGINS.parents[1])])
         environment = {**os.environ, "PYTHONPATH": path}
-        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=tmp_path)

@@ -18,12 +18,12 @@ PLUGINS = [ROOT / "plugins" / f"functa-{name}" for name in ("images", "nerf", "s
 
 # A room may import from those below it.
 ROOMS = [
-    {"errors", "options", "files", "cache", "console", "seeding"}
+    {"errors", "options", "files", "cache", "console", "seeding", "blame"}
     | {"dataset", "observations", "coordinates"},
     {"modality"},
     {"discovery", "networks"},
     {"meta"},
-    {"functaset", "encoding", "baselines"},
+    {"functaset", "encoding", "baselines", "drawing"},
     {"tasks", "published"},
     {"runs"},
     {"cli"},

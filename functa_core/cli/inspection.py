@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from functa_core.cli import options
-from functa_core.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,16 +21,19 @@ LOOKED_AT = 64
 
 @click.command()
 @options.modality_option
-def config(modality: str | None) -> None:
+@options.plugin_option
+def config(modality: str | None, plugin: str | None) -> None:
     """Print a modality's complete default configuration as YAML, each option explained."""
-    from functa_core.discovery.loading import load_plugin
     from functa_core.runs.config import build_config, to_yaml
+    from functa_core.runs.starting import asked_plugin
 
-    click.echo(to_yaml(build_config(load_plugin(_named(modality)).modality)), nl=False)
+    layers = options.option_layers(file=None, assignments=(), data=None, plugin=plugin)
+    click.echo(to_yaml(build_config(asked_plugin(modality, layers).modality, layers)), nl=False)
 
 
 @click.command()
 @options.modality_option
+@options.plugin_option
 @options.data_option
 @options.config_option
 @options.set_option
@@ -40,6 +42,7 @@ def config(modality: str | None) -> None:
 @options.out_option("Folder for pictures of the data, where the modality draws some.")
 def inspect(
     modality: str | None,
+    plugin: str | None,
     data: str | None,
     file: str | None,
     assignments: tuple[str, ...],
@@ -48,19 +51,24 @@ def inspect(
     out: Path | None,
 ) -> None:
     """Show what would be read: count, shapes, range, labels, split. Writes nothing but --out."""
-    from functa_core.discovery.loading import load_plugin
     from functa_core.runs.config import build_config
     from functa_core.runs.directory import check_folder
     from functa_core.runs.opening import read_signals
+    from functa_core.runs.starting import asked_plugin
 
     layers = options.option_layers(
-        file=file, assignments=assignments, data=data, seed=seed, skip_bad=skip_bad
+        file=file,
+        assignments=assignments,
+        data=data,
+        seed=seed,
+        skip_bad=skip_bad,
+        plugin=plugin,
     )
-    plugin = load_plugin(_named(modality))
-    chosen = build_config(plugin.modality, layers)
-    unprepared = plugin.modality(chosen.modality, chosen.source())
+    make = asked_plugin(modality, layers).modality
+    chosen = build_config(make, layers)
+    unprepared = make(chosen.modality, chosen.source())
     train, test = read_signals(unprepared)
-    prepared = plugin.modality(chosen.modality, chosen.source(), unprepared.prepare(train))
+    prepared = make(chosen.modality, chosen.source(), unprepared.prepare(train))
     if out is not None:
         check_folder(out)
     click.echo(f"data: {chosen.data.path or 'embedded set'}")
@@ -124,9 +132,3 @@ def _labels(signals: Dataset[Any]) -> list[tuple[str, str]]:
 def _range(numbers: set[int]) -> str:
     low, high = min(numbers), max(numbers)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _named(modality: str | None) -> str:
-    if modality is None:
-        raise UserError("no modality was named. Give --modality NAME; see: functa plugins list")
-    return modality

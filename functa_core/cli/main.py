@@ -12,7 +12,7 @@ import click
 
 from functa_core import __version__
 from functa_core.cache import cache_folder
-from functa_core.errors import UserError
+from functa_core.errors import UserError, summary
 
 COMMANDS = {
     "run": ("training", "Train, encode, evaluate and report: everything, resumable."),
@@ -27,7 +27,7 @@ COMMANDS = {
     "report": ("evaluation", "Draw the pictures of a run and write report.html."),
     "config": ("inspection", "Print a modality's complete default configuration as YAML."),
     "inspect": ("inspection", "Show what would be read from data."),
-    "plugins": ("plugins", "See what is installed."),
+    "plugins": ("plugins", "See, check, make, install and uninstall plugins."),
 }
 
 EXIT_BUG = 1
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        functa.main(args=arguments, prog_name="functa", standalone_mode=False)
+        code = functa.main(args=arguments, prog_name="functa", standalone_mode=False)
     except UserError as error:
         return _complain(f"error: {error}", EXIT_USER, debug)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -99,10 +99,20 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _complain(f"error: {error.format_message()}", EXIT_USER, debug)
     except (KeyboardInterrupt, click.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED, debug)
-    except Exception as error:  # the last place where a bug can still be told to the user
-        text = f"bug: {type(error).__name__}: {error}"
-        return _complain(f"{text}\nRun it again with --debug for the traceback.", EXIT_BUG, debug)
-    return 0
+    # The last place where a bug can still be told to the user; a plugin may raise SystemExit.
+    except (Exception, SystemExit) as error:
+        return _complain(_bug(error), EXIT_BUG, debug)
+    return code if isinstance(code, int) else 0
+
+
+def _bug(error: BaseException) -> str:
+    """What to say of an error that is not the user's: whose it is, and what to do."""
+    from functa_core.blame import blame
+
+    plugin = blame(error)
+    if plugin is not None:
+        return f"{plugin}\nReport it to its author; --debug shows the traceback."
+    return f"bug: {summary(error)}\nRun it again with --debug for the traceback."
 
 
 def _complain(text: str, code: int, debug: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,9 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 modality_option = click.option("--modality", metavar="NAME", help="Which plugin reads the data.")
+plugin_option = click.option(
+    "--plugin", metavar="FILE.py", help="A plugin that is one Python file, not installed."
+)
 data_option = click.option(
     "--data", metavar="PATH", help="Your file or folder; without it, an embedded set."
 )
@@ -40,6 +44,18 @@ def out_option(help: str, required: bool = False) -> Callable[[F], F]:  # noqa: 
     )
 
 
+def timeout_option(seconds: float) -> Callable[[F], F]:
+    """`--timeout` with its default for one command."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="After which a plugin counts as hanging.",
+    )
+
+
 def option_layers(
     *,
     file: str | None,
@@ -47,6 +63,7 @@ def option_layers(
     data: str | None,
     seed: int | None = None,
     skip_bad: bool = False,
+    plugin: str | None = None,
 ) -> list[tuple[str, Mapping[str, Any]]]:
     """What was asked for on the command line, weakest first.
 
@@ -61,6 +78,8 @@ def option_layers(
     layers.append(("--set", parse_assignments(assignments)))
     if data is not None:
         layers.append(("--data", {"data": {"path": data}}))
+    if plugin is not None:
+        layers.append(("--plugin", {"modality": {"plugin": os.path.abspath(plugin)}}))
     if seed is not None:
         layers.append(("--seed", {"seed": seed}))
     if skip_bad:

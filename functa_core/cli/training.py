@@ -21,6 +21,7 @@ def _training_options(command: F) -> F:
     for decorate in reversed(
         [
             options.modality_option,
+            options.plugin_option,
             options.data_option,
             options.out_option("Run directory; runs/<modality>-<time> if left out."),
             options.config_option,
@@ -66,6 +67,7 @@ def train(**given: Any) -> None:
 def _open(
     done: Callable[[RunDirectory], bool],
     modality: str | None,
+    plugin: str | None,
     data: str | None,
     out: Path | None,
     file: str | None,
@@ -77,7 +79,12 @@ def _open(
 ) -> Session | None:
     """The run that is asked for, or None if it is done already."""
     layers = options.option_layers(
-        file=file, assignments=assignments, data=data, seed=seed, skip_bad=skip_bad
+        file=file,
+        assignments=assignments,
+        data=data,
+        seed=seed,
+        skip_bad=skip_bad,
+        plugin=plugin,
     )
     from functa_core.console import warn
     from functa_core.runs.directory import RunDirectory

@@ -50,7 +50,12 @@ def read_catalogue() -> list[Known]:
         raise UserError(f"the plugin catalogue {path} cannot be read: {error}.") from error
 
 
+def local_source(known: Known) -> Path | None:
+    """The folder that a known plugin can be installed from, if it is here."""
+    folder = catalogue_path().resolve().parent / known.source
+    return folder if folder.is_dir() else None
+
+
 def install_line(known: Known) -> str:
     """The command that installs a known plugin from where it lies, else by its name."""
-    folder = catalogue_path().resolve().parent / known.source
-    return f"pip install {folder if folder.is_dir() else known.distribution}"
+    return f"pip install {local_source(known) or known.distribution}"

@@ -3,71 +3,109 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import multiprocessing
+import os
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from functa_core.discovery.loading import find, installed, load_entry, owner
+from functa_core.discovery.installed import find, installed, owner, owner_name, owner_version
 from functa_core.errors import UserError
 
-TIME_LIMIT = 60.0  # seconds; importing torch on a busy machine takes a few
+TIME_LIMIT = 60.0
+"""Seconds for loading plugins, all at once."""
+
+_FORKED = multiprocessing.get_context("forkserver")
+# The core, and torch with it, is imported once, and every process is forked from there.
+_FORKED.set_forkserver_preload(["functa_core.discovery.loading"])
 
 
-def list_plugins() -> list[dict[str, Any]]:
-    """One row for each installed entry point: name, distribution, version, state, reason."""
+def list_plugins(time_limit: float = TIME_LIMIT) -> list[dict[str, Any]]:
+    """One row for each installed entry point.
+
+    Returns:
+        name, distribution, version, modalities (all that the plugin announces), state ("ok",
+        "failed", "incompatible" or "duplicate") and reason ("" if ok).
+    """
     entries = installed()
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(_probe, entries))
+    return [
+        {
+            "name": entry.name,
+            "distribution": owner_name(entry),
+            "version": owner_version(entry),
+            **found,
+        }
+        for entry, found in zip(entries, probe(entries, time_limit), strict=True)
+    ]
 
 
-def _probe(entry: EntryPoint) -> dict[str, Any]:
-    row = {
-        "name": entry.name,
-        "distribution": entry.dist.name if entry.dist else "?",
-        "version": entry.dist.version if entry.dist else "?",
-        "modalities": [],
-    }
-    try:
-        find(entry.name)
-    except UserError as error:
-        return {**row, "state": "duplicate", "reason": str(error)}
-    return {**row, **_load_in_child(entry)}
-
-
-def _load_in_child(entry: EntryPoint) -> dict[str, Any]:
+def probe(entries: Sequence[EntryPoint], time_limit: float = TIME_LIMIT) -> list[dict[str, Any]]:
+    """What becomes of loading entry points in other processes: modalities, state and reason."""
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", "functa_core.discovery.probe", entry.name, str(answer)]
-        try:
-            # What the plugin prints is kept apart: the answer comes by file.
-            subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIME_LIMIT
+        # What a plugin prints is kept apart: the answer comes by file.
+        answers = [Path(folder) / f"{i}.json" for i in range(len(entries))]
+        started = [_start(e.name, answer) for e, answer in zip(entries, answers, strict=True)]
+        deadline = time.monotonic() + time_limit
+        rows = []
+        for entry, answer, process in zip(entries, answers, started, strict=True):
+            process.join(max(0.0, deadline - time.monotonic()))
+            late = process.is_alive()
+            process.kill()
+            process.join()
+            rows.append(
+                _row(entry, answer, f"did not load within {time_limit:g} s" if late else "")
             )
-        except subprocess.TimeoutExpired:
-            problem = f"plugin {owner(entry)} did not load within {TIME_LIMIT:.0f} s"
-            return {"state": "failed", "reason": problem}
-        try:
-            found: dict[str, Any] = json.loads(answer.read_text())
-        except (OSError, ValueError):
-            problem = f"plugin {owner(entry)} ended the process that loaded it"
-            return {"state": "failed", "reason": problem}
-        return found
+    return rows
 
 
-def main(name: str, answer: str) -> None:
-    """In the child: load one plugin and write what became of it."""
+def _start(name: str, answer: Path) -> BaseProcess:
+    process = _FORKED.Process(target=_load, args=(name, str(answer)))
     try:
-        plugin = load_entry(find(name))
-        found = {"state": "ok", "reason": "", "modalities": [plugin.modality.name]}
+        process.start()
+    except (
+        EOFError,
+        OSError,
+    ) as error:  # the process to fork from has ended
+        raise UserError(
+            "torch cannot be imported here, so no plugin can be loaded; see what it says: "
+            'python -c "import torch"'
+        ) from error
+    return process
+
+
+def _row(entry: EntryPoint, answer: Path, problem: str) -> dict[str, Any]:
+    """What the process that loaded a plugin wrote, or why it wrote nothing."""
+    try:
+        found: dict[str, Any] = json.loads(answer.read_text())
+    except (OSError, ValueError):
+        reason = f"plugin {owner(entry)} {problem or 'ended the process that loaded it'}"
+        return {"modalities": [], "state": "failed", "reason": reason}
+    return found
+
+
+def _load(name: str, answer: str) -> None:
+    """In the other process: load one plugin and write what became of it."""
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(quiet, stream)
+    Path(answer).write_text(json.dumps(_loaded(name)))
+    os._exit(0)  # threads that the plugin started do not keep the listing waiting
+
+
+def _loaded(name: str) -> dict[str, Any]:
+    from functa_core.discovery.loading import PluginError, load_entry
+
+    found: dict[str, Any] = {"modalities": [], "state": "ok", "reason": ""}
+    try:
+        entry = find(name)
     except UserError as error:
-        state = "incompatible" if "api_version" in str(error) else "failed"
-        found = {"state": state, "reason": str(error)}
-    Path(answer).write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        return found | {"state": "duplicate", "reason": str(error)}
+    try:
+        return found | {"modalities": list(load_entry(entry).announced)}
+    except PluginError as error:
+        old = error.stage == "its version"
+        return found | {"state": "incompatible" if old else "failed", "reason": str(error)}

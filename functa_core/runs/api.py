@@ -148,7 +148,7 @@ def load_run(
     if modality is not None:
         layers = [("config.yaml", config.tree()), ("options", {"modality": modality})]
         config = build_config(plugin.modality, layers)
-    prepared = plugin.modality(config.modality, config.source(), read_state(directory))
+    prepared = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     encoder = make_encoder(config, prepared, directory.weights, where)
     return Run(directory.root, config, prepared, encoder, plugin.version)
 

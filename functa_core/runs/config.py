@@ -44,6 +44,7 @@ class RunConfig:
         seed: of the split, the weights and every random choice.
         modality_name: of the plugin's modality.
         modality: its own options.
+        plugin: absolute path of the plugin, if it is a file; None if it is installed.
         tasks: options of the modality's tasks, and of others that were configured, by name.
     """
 
@@ -54,6 +55,7 @@ class RunConfig:
     model: SirenConfig
     meta: MetaConfig
     tasks: Mapping[str, Any]
+    plugin: str | None = None
 
     def source(self) -> DataSource:
         """The data as the modality is told of it."""
@@ -62,10 +64,11 @@ class RunConfig:
 
     def tree(self) -> Tree:
         """As plain values, in the layout of config.yaml."""
+        file = {} if self.plugin is None else {"plugin": self.plugin}
         return {
             "seed": self.seed,
             "data": _plain(self.data),
-            "modality": {"name": self.modality_name, **_plain(self.modality)},
+            "modality": {"name": self.modality_name, **file, **_plain(self.modality)},
             "model": _plain(self.model),
             "meta": _plain(self.meta),
             "tasks": {name: _plain(options) for name, options in self.tasks.items()},
@@ -92,7 +95,8 @@ def build_config(
         "meta": MetaConfig,
     }
     merged: dict[str, Tree] = {name: {} for name in sections}
-    tasks: dict[str, Tree] = {name: {} for name in modality.tasks}
+    tasks: dict[str, Tree] = {}
+    _merge_tasks(tasks, dict.fromkeys(modality.tasks), f"declared by '{modality.name}'")
     seed = 0
     for origin, layer in (("the recipe", modality.recipe), *layers):
         for name, values in layer.items():
@@ -111,6 +115,7 @@ def build_config(
         raise UserError(
             f"the configuration is for modality '{named}', but '{modality.name}' was asked for."
         )
+    plugin = merged["modality"].pop("plugin", None)
     path = merged["data"].get("path")
     if isinstance(path, str):
         merged["data"]["path"] = os.path.abspath(path)  # a run is resumed from anywhere
@@ -121,7 +126,8 @@ def build_config(
         name: _structure(f"tasks.{name}", values, TASKS[name].Config)
         for name, values in tasks.items()
     }
-    return RunConfig(seed=seed, modality_name=modality.name, tasks=chosen, **parts)
+    file = None if plugin is None else os.path.abspath(plugin)
+    return RunConfig(seed=seed, modality_name=modality.name, tasks=chosen, plugin=file, **parts)
 
 
 def read_yaml(path: Path) -> Tree:
@@ -238,7 +244,7 @@ def _check_keys(section: str, values: Any, cls: type, origin: str) -> None:
         raise UserError(f"section '{section}' must be a mapping, got {values!r} ({origin}).")
     known = [f.name for f in attrs.fields(cls)]
     if section == "modality":
-        known.append("name")
+        known += ["name", "plugin"]
     for key in values:
         if key not in known:
             raise _unknown(f"{section}.{key}", [f"{section}.{k}" for k in known], origin)

@@ -198,7 +198,7 @@ def import_modulations(
     """
     start = latent_start(directory)
     plugin, config = read_run(directory)
-    state = read_state(directory)
+    state = read_state(directory, plugin)
     modality = plugin.modality(config.modality, config.source(), state)
     sets = read_modulations(tree, str(file), config.model.latent_dim)
     about = {

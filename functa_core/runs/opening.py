@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from functa_core.console import warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.loading import Plugin, load_plugin
+from functa_core.discovery.onefile import load_plugin_file
 from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import remove_drafts, write_new
@@ -105,7 +108,7 @@ def resume(directory: RunDirectory, device: str) -> Session:
     if not directory.modality.is_file():  # the crash came between the first two files
         directory.config.unlink()
         return start(plugin, config, directory, device)
-    modality = plugin.modality(config.modality, config.source(), read_state(directory))
+    modality = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     train, test = read_signals(modality)
     return Session(directory, plugin, config, modality, train, test, where)
 
@@ -119,10 +122,15 @@ def read_run(directory: RunDirectory) -> tuple[Plugin, RunConfig]:
     if not directory.holds_run:
         raise UserError(f"there is no run in {directory.root} (no config.yaml).")
     tree = read_yaml(directory.config)
-    name = modality_name(tree)
+    name, file = modality_name(tree), plugin_file(tree)
     if name is None:
         raise UserError(f"{directory.config} names no modality (modality.name).")
-    plugin = load_plugin(name)
+    if file is not None and not Path(file).is_file():
+        raise UserError(
+            f"the plugin file of this run is gone: {file}. Put it back, or say where it is now: "
+            f"modality.plugin in {directory.config}."
+        )
+    plugin = choose_plugin(name, file)
     return plugin, build_config(plugin.modality, [(str(directory.config), tree)])
 
 
@@ -144,9 +152,46 @@ def modality_name(tree: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def read_state(directory: RunDirectory) -> dict[str, Any]:
-    """The modality's prepared state."""
-    state: dict[str, Any] = read_json(directory.modality)["state"]
+def plugin_file(tree: Mapping[str, Any]) -> str | None:
+    """`modality.plugin` of a configuration: the file that is the plugin, if it is one.
+
+    Raises:
+        UserError: it is not a text.
+    """
+    section = tree.get("modality")
+    file = section.get("plugin") if isinstance(section, dict) else None
+    if file is not None and not isinstance(file, str):
+        raise UserError(f"modality.plugin must be a path, FILE.py; got {file!r}.")
+    return file
+
+
+def choose_plugin(name: str | None, file: str | None) -> Plugin:
+    """The plugin in a file, or the installed one.
+
+    Args:
+        name: of the modality; may be None for a file that has exactly one.
+        file: path of a plugin that is a Python file, or None.
+
+    Raises:
+        UserError: neither is named, or the plugin cannot be loaded.
+    """
+    if file is not None:
+        return load_plugin_file(Path(file), name)
+    if name is None:
+        raise UserError("no modality was named. Give --modality NAME; see: functa plugins list")
+    return load_plugin(name)
+
+
+def read_state(directory: RunDirectory, plugin: Plugin) -> dict[str, Any]:
+    """The modality's prepared state; warns if the plugin is a file that has changed since."""
+    about = read_json(directory.modality)
+    then = about.get("plugin_sha256")
+    if plugin.origin.sha256 != then and plugin.origin.file is not None:
+        warn(
+            f"the plugin file {plugin.origin.file} is not what it was when the run in "
+            f"{directory.root} was started; what it does now may not fit the run."
+        )
+    state: dict[str, Any] = about["state"]
     return state
 
 
@@ -192,9 +237,11 @@ def describe_spec(modality: Modality[Any]) -> dict[str, Any]:
 
 def describe_modality(plugin: Plugin, modality: Modality[Any]) -> dict[str, Any]:
     """What modality.json says."""
+    digest = plugin.origin.sha256
     return {
         "modality": modality.name,
         "plugin_version": plugin.version,
+        **({} if digest is None else {"plugin_sha256": digest}),
         "spec": describe_spec(modality),
         "state": dict(modality.state),
     }

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from functa_core import __version__
+from functa_core.drawing import drawn
 from functa_core.encoding import Encoder
 from functa_core.files import write_atomic
 from functa_core.modality import Artefact
@@ -62,7 +63,7 @@ def draw_previews(session: Session) -> list[Artefact]:
     """The modality's pictures of its training data, into `figures/data/`."""
     folder = session.directory.figures / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    return session.modality.preview(session.train, folder)
+    return drawn(session.modality, "preview", session.train, out=folder)
 
 
 @torch.no_grad()
@@ -81,7 +82,7 @@ def draw_figures(session: Session, encoder: Encoder) -> list[Artefact]:
         hidden = session.modality.held_out(part, observations)
         paths.append(encoder.fit(observations if hidden is None else observations.masked(~hidden)))
     fields = [encoder.field(torch.cat(latents)) for latents in zip(*paths, strict=True)]
-    return session.modality.figures(few, fields, folder)
+    return drawn(session.modality, "figures", few, fields, out=folder)
 
 
 def _tasks(directory: RunDirectory, metrics: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,11 +7,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from functa_core.discovery.loading import load_plugin
+from functa_core.discovery.loading import Plugin
 from functa_core.errors import UserError
 from functa_core.runs.config import build_config, differing, read_yaml
 from functa_core.runs.directory import RunDirectory, check_fresh
-from functa_core.runs.opening import Session, modality_name, read_run, start
+from functa_core.runs.opening import (
+    Session,
+    choose_plugin,
+    modality_name,
+    plugin_file,
+    read_run,
+    start,
+)
 from functa_core.runs.opening import resume as resume_session
 
 Layers = Sequence[tuple[str, Mapping[str, Any]]]
@@ -28,7 +35,8 @@ def open_session(
     """A session in a fresh directory, or in one that holds a run if `resume`.
 
     Args:
-        modality: its name; may be left out when a layer or the run to be resumed names it.
+        modality: its name; may be left out when a layer or the run to be resumed names it, or a
+            layer names a plugin file that has exactly one.
         layers: (where from, nested options), later ones win.
         out: run directory; `runs/<modality>-<time>` if None.
         resume: go on with the run in `out`; with none there, start it.
@@ -43,15 +51,27 @@ def open_session(
         directory = RunDirectory(Path(out))
         check_same_run(directory, modality, layers)
         return resume_session(directory, device)
-    name = modality or next((n for _, tree in layers if (n := modality_name(dict(tree)))), None)
-    if name is None:
-        raise UserError("no modality was named. Give --modality NAME; see: functa plugins list")
-    plugin = load_plugin(name)
+    plugin = asked_plugin(modality, layers)
     config = build_config(plugin.modality, layers)
-    root = Path(out) if out is not None else _timestamped(name)
+    root = Path(out) if out is not None else _timestamped(config.modality_name)
     directory = RunDirectory(root)
     check_fresh(directory)
     return start(plugin, config, directory, device)
+
+
+def asked_plugin(modality: str | None, layers: Layers) -> Plugin:
+    """The plugin that a command line asks for.
+
+    Args:
+        modality: its name as given with `--modality`; a layer may name it too.
+        layers: (where from, nested options), later ones win.
+
+    Raises:
+        UserError: none is named, or it cannot be loaded.
+    """
+    names = [name for _, tree in layers if (name := modality_name(dict(tree)))]
+    files = [file for _, tree in layers if (file := plugin_file(tree))]
+    return choose_plugin(modality or next(iter(names), None), files[-1] if files else None)
 
 
 def check_same_run(directory: RunDirectory, modality: str | None, layers: Layers) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from functa_core.baselines import make_baselines, score
 from functa_core.console import ticking
+from functa_core.drawing import drawn
 from functa_core.encoding import Encoder
 from functa_core.meta.outer import psnr_db
 from functa_core.modality import Baseline
@@ -118,7 +119,7 @@ class Views(Task):
         }
         with torch.no_grad():
             signals = [material.test[i] for i in range(len(shown))]
-            return material.modality.compare(signals, fields, out)
+            return drawn(material.modality, "compare", signals, fields, out=out)
 
 
 def _parted(encoder: Encoder, signals: Sequence[Any]) -> Iterator[Parted]:

@@ -1,0 +1,178 @@
+"""A plugin's bug is said to be the plugin's: distribution or file, modality and member."""
+
+import shutil
+
+import pytest
+from distributions import install
+
+from functa_core.blame import blame
+
+GOOD = """
+from functa_core import UserError
+from functa_clips import Clips
+
+class Mine(Clips):
+    name = "mine"
+"""
+BROKEN = "    def {member}(self, *given, **named):\n        raise {error}\n"
+BROKEN_SPEC = "    @property\n" + BROKEN
+
+
+def broken(member: str, error: str = "ValueError('boom')") -> str:
+    """The file of a plugin whose member raises."""
+    return GOOD + (BROKEN_SPEC if member == "spec" else BROKEN).format(member=member, error=error)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run, whose plugin file tests overwrite."""
+    from functa_core.cli.main import main
+
+    folder = tmp_path_factory.mktemp("bugs")
+    (folder / "mine.py").write_text(GOOD)
+    arguments = ["run", "--plugin", folder / "mine.py", "--out", folder / "run"]
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments), "--set", "meta.steps=2", "--set", "modality.bars=9"])
+    assert ended.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of that run."""
+    shutil.copytree(trained / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "member", ["spec", "dataset", "prepare", "observations", "forward", "loss"]
+)
+def test_a_bug_in_training(member, functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(broken(member))
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    first, second = err.splitlines()[-2:]
+    raised = f"{member} of modality 'mine' raised ValueError: boom"
+    assert first == f"functa: plugin {file} failed: {raised}"
+    assert "--debug" in second
+
+
+@pytest.mark.parametrize(
+    ("member", "command"),
+    [
+        ("fitted", "encode"),
+        ("held_out", "evaluate"),
+        ("metrics", "evaluate"),
+        ("baselines", "evaluate"),
+        ("render", "decode"),
+        ("decode", "decode"),
+        ("describe", "inspect"),
+        ("preview", "inspect"),
+    ],
+)
+def test_a_bug_after_training(member, command, functa, run, trained, tmp_path):
+    (trained / "mine.py").write_text(broken(member))
+    arguments = {
+        "encode": ("encode", "--run", run, "--out", tmp_path / "l.safetensors"),
+        "evaluate": ("evaluate", "--run", run),
+        "decode": (
+            *("decode", "--run", run, "--latents", run / "functaset" / "test.safetensors"),
+            *("--out", tmp_path / "decoded"),
+        ),
+        "inspect": ("inspect", "--plugin", trained / "mine.py", "--out", tmp_path / "drawn"),
+    }
+    code, _, err = functa(*arguments[command])
+    assert code == 1
+    assert f"failed: {member} of modality 'mine' raised ValueError: boom" in err
+
+
+@pytest.mark.parametrize("error", ["ValueError('boom')", "SystemExit(0)", "UserError('no pen')"])
+@pytest.mark.parametrize("member", ["figures", "preview", "compare"])
+def test_a_picture_that_fails_loses_nothing_else(member, error, functa, run, trained):
+    (trained / "mine.py").write_text(broken(member, error))
+    command = "views" if member == "compare" else "report"
+    code, _, err = functa(command, "--run", run)
+    assert code == 0
+    assert "pictures are left out" in err
+    kept = next(run.rglob(f"{member}-failed.txt"))
+    assert error.split("(")[0] in kept.read_text()
+    if command == "views":
+        assert functa("report", "--run", run)[0] == 0
+    page = (run / "report.html").read_text()
+    assert "pictures are left out" in page
+    assert kept.name in page
+    # The next time it works the note is gone.
+    (trained / "mine.py").write_text(GOOD)
+    assert functa(command, "--run", run)[0] == 0
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("None", "TypeError"),
+        ("[3]", "3 instead of an Artefact"),
+        ("[Artefact(out / 'no.png', 'image/png', '')]", "no file"),
+    ],
+)
+def test_artefacts_that_are_none(answer, said, functa, run, trained):
+    text = f"    def figures(self, signals, fields, out):\n        return {answer}\n"
+    (trained / "mine.py").write_text("from functa_core import Artefact\n" + GOOD + text)
+    code, _, err = functa("report", "--run", run)
+    assert code == 0
+    assert "figures of modality 'mine' failed: " in err
+    assert said in err
+
+
+def test_the_users_errors_pass_through(functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(broken("observations", "UserError('mend your data.')"))
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 2
+    assert err == "functa: error: mend your data.\n"
+
+
+def test_a_plugin_does_not_end_the_program_with_success(functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(broken("forward", "SystemExit(0)"))
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    assert "forward of modality 'mine' raised SystemExit: 0" in err
+
+
+def test_a_distribution_is_named_with_its_version(functa, tmp_path, monkeypatch):
+    # The value is computed in a function within a member, in a module of its own.
+    text = (
+        "from functa_core import hookimpl\nfrom functa_clips import Clips\n"
+        "from functa_core import Dataset\n"
+        "class Mine(Clips):\n    name = 'faulty'\n"
+        "    def dataset(self, split):\n"
+        "        return Dataset(['a', 'b'], lambda i: 1 / 0).split(split, self.source)\n"
+        "@hookimpl\ndef functa_modalities(): return [Mine]\n"
+    )
+    install(tmp_path / "site", "faulty", "faulty", text)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    code, _, err = functa("train", "--modality", "faulty", "--out", tmp_path / "run")
+    assert code == 1
+    said = "plugin functa-faulty 0.1 failed: dataset of modality 'faulty' raised ZeroDivisionError"
+    assert said in err
+    code, _, err = functa("--debug", "train", "--modality", "faulty", "--out", tmp_path / "run")
+    assert "Traceback" in err
+
+
+def test_nobody_is_blamed_for_the_cores_bugs_or_for_memory(functa, tmp_path, monkeypatch):
+    def fail(*given, **named):
+        raise ValueError("of the core")
+
+    file = tmp_path / "mine.py"
+    file.write_text(broken("forward", "MemoryError('all gone')"))
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    assert err.startswith("functa: bug: MemoryError: all gone")
+    file.write_text(GOOD)
+    monkeypatch.setattr("functa_core.runs.opening.build_learner", fail)
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "other")
+    assert code == 1
+    assert err.startswith("functa: bug: ValueError: of the core")
+    assert blame(ValueError("never raised")) is None
