@@ -201,7 +201,9 @@ def test_what_new_makes_is_typed_and_runs(functa, tmp_path, monkeypatch):
 
 def kit(tmp_path, monkeypatch, text):
     """A conformance kit that does as it is told, and a plugin that loads."""
-    (tmp_path / "fake_kit.py").write_text("import json, sys, time\n" + text)
+    lines = ["import json, sys, time", "from pathlib import Path"]
+    lines += ["def answer(rows): Path(sys.argv[-1]).write_text(json.dumps(rows))", text]
+    (tmp_path / "fake_kit.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(checking, "KIT", "fake_kit")
     ok = {"state": "ok", "reason": "", "modalities": ["clips"]}
@@ -216,8 +218,8 @@ BAD = {"name": "range", "summary": "values in range", "state": "failed", "messag
 
 
 def test_check_passes_and_explains(functa, tmp_path, monkeypatch):
-    # What the plugin prints before and after does not disturb the answer.
-    kit(tmp_path, monkeypatch, f"print('[1] [', sys.argv[1:], json.dumps({ROWS!r}), 'bye [')")
+    # What the plugin prints does not disturb the answer.
+    kit(tmp_path, monkeypatch, f"print('[1] ['); answer({ROWS!r}); print('bye [')")
     code, out, _ = functa("plugins", "check", "clips")
     assert code == 0
     assert "passed   shapes: shapes are right" in out
@@ -226,7 +228,7 @@ def test_check_passes_and_explains(functa, tmp_path, monkeypatch):
 
 
 def test_check_fails_with_what_was_found(functa, tmp_path, monkeypatch):
-    kit(tmp_path, monkeypatch, f"print(json.dumps({[*ROWS, BAD]!r})); sys.exit(1)")
+    kit(tmp_path, monkeypatch, f"answer({[*ROWS, BAD]!r}); sys.exit(1)")
     code, out, _ = functa("plugins", "check", "clips")
     assert code == 1
     assert "failed   range: values in range\n         7 > 1\n         at 3" in out
@@ -238,7 +240,7 @@ def test_check_fails_with_what_was_found(functa, tmp_path, monkeypatch):
     [
         ("raise ValueError('no kit')", "exit code 1 (ValueError: no kit)"),
         ("import os; os._exit(0)", "exit code 0"),
-        ("print('[]')", "exit code 0"),
+        ("sys.exit('functa: no clips there')", "no clips there"),
         ("time.sleep(1e6)", "not done within 1 s"),
     ],
 )
@@ -248,6 +250,22 @@ def test_checks_that_give_no_answer(text, said, functa, tmp_path, monkeypatch):
     code, _, err = functa("plugins", "check", "clips", "--timeout", limit)
     assert code == 2
     assert said in err
+
+
+def test_the_conformance_kit_is_what_is_run(functa):
+    code, out, _ = functa("plugins", "check", "clips", "--set", "modality.longest=16")
+    assert code == 0
+    assert "second-derivatives" in out
+    assert "clips: ok" in out
+
+
+def test_checks_say_what_is_wrong_with_what_they_were_given(functa, tmp_path):
+    code, _, err = functa("plugins", "check", "clips", "--data", tmp_path / "none.npz")
+    assert code == 2
+    assert "none.npz" in err
+    code, _, err = functa("plugins", "check", "clips", "--set", "meta.steps=1")
+    assert code == 2
+    assert "modality.key=value" in err
 
 
 def test_check_of_what_does_not_load(functa, monkeypatch):

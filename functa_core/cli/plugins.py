@@ -58,13 +58,19 @@ def available() -> None:
 
 @plugins.command()
 @click.argument("name")
+@options.data_option
+@options.set_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @options.timeout_option(300)
-def check(name: str, as_json: bool, timeout: float) -> None:
+def check(
+    name: str, data: str | None, assignments: tuple[str, ...], as_json: bool, timeout: float
+) -> None:
     """Check that an installed modality keeps the contract; exit code 1 if it does not."""
-    from functa_core.discovery.checking import check_plugin, failed
+    from functa_core.discovery.checking import check_plugin
 
-    rows = check_plugin(name, timeout)
+    given = [part for text in assignments for part in ("--set", text)]
+    rows = check_plugin(name, timeout, [*given, *(("--data", data) if data else ())])
+    failed = sum(row["state"] == "failed" for row in rows)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:
@@ -72,9 +78,8 @@ def check(name: str, as_json: bool, timeout: float) -> None:
             click.echo(f"{row['state']:<8} {row['name']}: {row['summary']}")
             for line in row["message"].splitlines():
                 click.echo(f"         {line}")
-        count = sum(map(failed, rows))
-        click.echo(f"{name}: {count} of {len(rows)} checks failed" if count else f"{name}: ok")
-    if any(map(failed, rows)):
+        click.echo(f"{name}: {failed} of {len(rows)} checks failed" if failed else f"{name}: ok")
+    if failed:
         click.get_current_context().exit(1)
 
 

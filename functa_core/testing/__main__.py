@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from functa_core.discovery.loading import find
+from functa_core.discovery.installed import find
 from functa_core.errors import UserError
 from functa_core.files import write_atomic
 from functa_core.runs.config import parse_assignments
@@ -50,6 +50,8 @@ def _subject(given: argparse.Namespace) -> Subject:
     options = tree.pop("modality", {})
     if tree:
         raise UserError(f"--set takes modality.key=value here, got '{next(iter(tree))}'.")
+    if given.data is not None and not given.data.exists():
+        raise UserError(f"there is no file or folder {given.data}.")
     return Subject(given.name, options, given.data)
 
 

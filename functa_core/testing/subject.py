@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from functa_core.dataset import Dataset
-from functa_core.discovery.loading import find, load_entry
+from functa_core.discovery.installed import find
+from functa_core.discovery.loading import load_entry
 from functa_core.errors import UserError
 from functa_core.meta.learner import Learner, MetaConfig, build_learner
 from functa_core.meta.problem import Problem
