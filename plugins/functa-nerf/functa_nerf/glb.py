@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,15 @@ def upright(up: Sequence[float]) -> Float[np.ndarray, "4 4"]:
     """The smallest rotation that turns the unit vector `up` to +y; for z it takes y to −z."""
     x, y, z = up
     turned = np.eye(4)
-    if y < -1 + 1e-9:  # opposite: no smallest one, so half a turn about x
+    sine = math.hypot(x, z)
+    if y < 0 and sine < 1e-100:  # opposite: no smallest one, so half a turn about x
         turned[1, 1] = turned[2, 2] = -1
         return turned
-    # Rodrigues' formula with axis up × y, which has the length sin, and y as cos.
+    # Rodrigues' formula with axis up × y, which has the length sin, and y as cos. Its factor
+    # 1 / (1 + y) is (1 - y) / sin², which keeps its digits where y is nearly -1.
     cross = np.array([[0, -x, 0], [x, 0, z], [0, -z, 0]])
-    turned[:3, :3] += cross + cross @ cross / (1 + y)
+    factor = 1 / (1 + y) if y >= 0 else (1 - y) / sine**2
+    turned[:3, :3] += cross + cross @ cross * factor
     return turned
 
 

@@ -167,9 +167,13 @@ def test_upright_is_a_rotation_that_takes_up_to_y(direction):
     assert np.linalg.det(turn) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("up", [(0.0, -1.0, 0.0), (0.0, 1.0, 0.0)])
+@pytest.mark.parametrize(
+    "up", [(0.0, -1.0, 0.0), (0.0, 1.0, 0.0), (1.9e-6, -1.0, 0.0), (0.0, -1.0, 1e-12)]
+)
 def test_upright_along_y(up):
-    np.testing.assert_allclose(upright(up)[:3, :3] @ up, [0, 1, 0])
+    turn = upright(up)[:3, :3]
+    np.testing.assert_allclose(turn @ up, [0, 1, 0], atol=1e-15)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-11)
 
 
 def test_several_parts_are_kept():
