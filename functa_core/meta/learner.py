@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from torch import nn
+from torch import Generator, nn
 
+from functa_core.meta.gauss_newton import GaussNewton
 from functa_core.meta.inner import InnerSolver, MetaSGD
 from functa_core.modality import Spec, seeded
 from functa_core.networks.base import Network
@@ -19,6 +20,13 @@ class MetaConfig:
     """The two loops."""
 
     steps: int = option(2000, "outer updates; training ends after this many", low=1)
+    solver: str = option(
+        "meta-sgd",
+        "of the inner loop. meta-sgd: gradient steps with learned rates, the paper's; "
+        "gauss-newton: for signals that share their queries and are measured point by point; "
+        "trains through its first step alone, several times faster and to better fits",
+        choices=("meta-sgd", "gauss-newton"),
+    )
     inner_steps: int = option(3, "steps of a fit, in training and after it", low=1)
     batch_size: int = option(16, "signals of an update", low=1)
     lr: float = option(
@@ -43,6 +51,10 @@ class MetaConfig:
     )
     rates_clip: tuple[float, float] = option(
         (0.0, 1.0), "range that the learned inner rates are held in; imported ones may be negative"
+    )
+
+    damping_init: float = option(
+        1e-2, "what the learned damping of gauss-newton begins with", above=0
     )
 
     @rates_init.validator
@@ -72,5 +84,10 @@ def build_learner(spec: Spec, model: SirenConfig, meta: MetaConfig, seed: int) -
     """An untrained learner; the same seed gives the same weights."""
     generator = seeded(seed)
     network = LatentModulatedSiren(spec, model, generator)
-    solver = MetaSGD(network.latent_shape, meta.rates_init, meta.rates_clip, generator)
-    return Learner(network, solver)
+    return Learner(network, _solver(network, meta, generator))
+
+
+def _solver(network: Network, meta: MetaConfig, generator: Generator) -> InnerSolver:
+    if meta.solver == "gauss-newton":
+        return GaussNewton(network.latent_shape, meta.damping_init)
+    return MetaSGD(network.latent_shape, meta.rates_init, meta.rates_clip, generator)

@@ -49,7 +49,7 @@ class Problem:
         self, latent: Float[Tensor, "B *latent"], observations: Observations | None = None
     ) -> Float[Tensor, "B N C"]:
         """The values that the latents predict at the queries of (part of) the observations."""
-        return self._measure(NetworkField(self.network, latent), observations or self.observations)
+        return self.measure(NetworkField(self.network, latent), observations or self.observations)
 
     def loss(
         self, latent: Float[Tensor, "B *latent"], predicted: Float[Tensor, "B N C"]
@@ -98,7 +98,7 @@ class Problem:
         for start in range(0, count, size):
             yield self.observations.slice(start, start + size)
 
-    def _measure(self, field: Field, part: Observations) -> Tensor:
+    def measure(self, field: Field, part: Observations) -> Float[Tensor, "B N C"]:
         """What the forward operator makes of a field at a part's queries."""
         noise = None
         if self.noise_seed is not None:
@@ -106,7 +106,7 @@ class Problem:
         return self.modality.forward(field, part.queries, noise)
 
     def _loss_of_field(self, field: Field, part: Observations) -> Tensor:
-        return self._data_loss(self._measure(field, part), part)
+        return self._data_loss(self.measure(field, part), part)
 
     def _data_loss(self, predicted: Tensor, part: Observations) -> Tensor:
         """What (part of) the observations add to each signal's mean loss (B,)."""

@@ -47,7 +47,7 @@ def shared_gradient(
     modulations = network.modulate(latent)
     cotangent = torch.zeros_like(modulations)
     for loss_of in losses:
-        field = _StartField(network, modulations[:1], len(start), differentiable)
+        field = StartField(network, modulations[:1], len(start), differentiable)
         loss = loss_of(field).sum()
         residuals: tuple[Tensor | None, ...] = torch.autograd.grad(
             loss,
@@ -58,7 +58,8 @@ def shared_gradient(
         for asked, residual in zip(field.asked, residuals, strict=True):
             if residual is None:  # the operator looked, but made nothing of it
                 continue
-            for channel, derivative in enumerate(asked.derivatives(differentiable)):
+            derivatives = derivatives_of(asked.features, asked.copies, differentiable)
+            for channel, derivative in enumerate(derivatives):
                 cotangent = cotangent + residual[..., channel] @ derivative
     (gradient,) = torch.autograd.grad(
         modulations, latent, grad_outputs=cotangent, create_graph=differentiable
@@ -66,35 +67,41 @@ def shared_gradient(
     return gradient
 
 
+def derivatives_of(
+    values: Float[Tensor, "1 n C"], copies: Float[Tensor, "1 n M"], differentiable: bool
+) -> list[Float[Tensor, "n M"]]:
+    """Derivative of each channel at each coordinate by the modulations there.
+
+    What is at a coordinate depends on its own copy of the modulations alone, so the gradient of
+    the sum over coordinates by the copies is each coordinate's own derivative.
+    """
+    found = []
+    for channel in values.unbind(-1):
+        (own,) = torch.autograd.grad(
+            channel.sum(), copies, create_graph=differentiable, retain_graph=True
+        )
+        found.append(own[0])
+    return found
+
+
 @attrs.frozen(eq=False)
-class _Asked:
+class Asked:
     """One evaluation of the shared field.
 
     Attributes:
+        coords: (n, D) as they were given.
         copies: (1, n, M) the modulations, once for each coordinate.
         features: (1, n, C) under them.
         everywhere: (B, n, C) the same for every signal.
     """
 
+    coords: Tensor
     copies: Tensor
     features: Tensor
     everywhere: Tensor
 
-    def derivatives(self, differentiable: bool) -> list[Float[Tensor, "n M"]]:
-        """Derivative of each channel at each coordinate by the modulations there.
 
-        A coordinate's features depend on its own copy of the modulations alone, so the gradient of
-        the sum over coordinates by the copies is each coordinate's own derivative.
-        """
-        return [
-            torch.autograd.grad(
-                channel.sum(), self.copies, create_graph=differentiable, retain_graph=True
-            )[0][0]
-            for channel in self.features.unbind(-1)
-        ]
-
-
-class _StartField:
+class StartField:
     """The field of B signals that all have the same latent; notes where it was asked."""
 
     def __init__(
@@ -108,7 +115,7 @@ class _StartField:
         self.modulations = modulations
         self.count = count
         self.differentiable = differentiable
-        self.asked: list[_Asked] = []
+        self.asked: list[Asked] = []
 
     def __len__(self) -> int:
         return self.count
@@ -117,6 +124,7 @@ class _StartField:
         raise NotShared  # a forward operator that treats signals differently
 
     def __call__(self, coords: Float[Tensor, "*B n D"]) -> Float[Tensor, "B n C"]:
+        """The same features for every signal, at shared coordinates only."""
         if coords.ndim != 2:
             raise NotShared
         copies = self.modulations.unsqueeze(1).expand(1, len(coords), -1)
@@ -125,5 +133,5 @@ class _StartField:
         features = self.network.evaluate(coords.to(copies.device), copies)
         everywhere = features.expand(self.count, -1, -1)
         if everywhere.requires_grad:  # a look without gradients moves no latent
-            self.asked.append(_Asked(copies, features, everywhere))
+            self.asked.append(Asked(coords, copies, features, everywhere))
         return everywhere

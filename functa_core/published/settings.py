@@ -74,6 +74,7 @@ class Settings:
             "authors' experiment."
         )
         return {
+            "solver": "meta-sgd",
             "steps": STEPS,
             "inner_steps": self._inner_steps(),
             "batch_size": self._batch_size(),

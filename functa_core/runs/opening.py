@@ -19,7 +19,8 @@ from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
-from functa_core.modality import Modality
+from functa_core.meta.problem import Problem
+from functa_core.modality import Modality, seeded
 from functa_core.runs.config import RunConfig, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
 
@@ -86,7 +87,7 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
     modality = plugin.modality(config.modality, config.source(), state)
     for signals in (train, test):
         modality.observations([signals[0]])
-    build_learner(modality.spec, config.model, config.meta, seed=0)
+    _check_fit(modality, train[0], config)
     directory.root.mkdir(parents=True, exist_ok=True)
     try:
         write_new(directory.config, to_yaml(config))
@@ -94,6 +95,13 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
         raise already_a_run(directory.root) from error
     write_json(directory.modality, describe_modality(plugin, modality))
     return Session(directory, plugin, config, modality, train, test, where)
+
+
+def _check_fit(modality: Modality[Any], signal: Any, config: RunConfig) -> None:
+    """Raise a `UserError` if the network or the solver is not for such signals."""
+    learner = build_learner(modality.spec, config.model, config.meta, seed=0)
+    observations = modality.observations([signal], seeded(0))
+    learner.solver.fit(Problem(learner.network, modality, observations), steps=1)
 
 
 def resume(directory: RunDirectory, device: str) -> Session:

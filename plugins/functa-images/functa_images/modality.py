@@ -50,7 +50,13 @@ class Images(Modality[np.ndarray]):
     Config = ImagesConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"latent_dim": 128, "width": 96, "depth": 5, "w0": 20.0},
-        "meta": {"steps": 550, "batch_size": 24, "lr": 5e-4, "lr_final": 0.02},
+        "meta": {
+            "solver": "gauss-newton",
+            "steps": 1200,
+            "batch_size": 24,
+            "lr": 5e-4,
+            "lr_final": 0.02,
+        },
     }
 
     config: ImagesConfig

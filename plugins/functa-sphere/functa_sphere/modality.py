@@ -50,7 +50,14 @@ class Sphere(Modality[Map]):
     Config = SphereConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"latent_dim": 128, "width": 96, "depth": 5, "w0": 10.0},
-        "meta": {"steps": 450, "batch_size": 16, "lr": 1e-3, "lr_final": 0.05, "chunk": 4096},
+        "meta": {
+            "solver": "gauss-newton",
+            "steps": 1200,
+            "batch_size": 16,
+            "lr": 1e-3,
+            "lr_final": 0.05,
+            "chunk": 4096,
+        },
     }
 
     config: SphereConfig

@@ -67,7 +67,13 @@ class Voxels(Modality[Shape]):
     Config = VoxelsConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"latent_dim": 128, "width": 96, "depth": 5, "w0": 20.0},
-        "meta": {"steps": 340, "batch_size": 12, "lr": 5e-4, "lr_final": 0.1},
+        "meta": {
+            "solver": "gauss-newton",
+            "steps": 800,
+            "batch_size": 12,
+            "lr": 5e-4,
+            "lr_final": 0.05,
+        },
     }
 
     config: VoxelsConfig
