@@ -13,6 +13,7 @@ import click
 from functa_core import __version__
 from functa_core.cache import cache_folder
 from functa_core.errors import UserError, summary
+from functa_core.tasks import TASKS
 
 COMMANDS = {
     "run": ("training", "Train, encode, evaluate and report: everything, resumable."),
@@ -20,7 +21,7 @@ COMMANDS = {
     "encode": ("latents", "Fit a latent to every signal: a functaset."),
     "decode": ("latents", "Turn a functaset back into signals, at any resolution."),
     "functaset": ("latents", "Look at functasets."),
-    "views": ("tasks", "Predict new views from few; its figures and pictures."),
+    **{name: ("tasks", summary) for name, (_, summary) in TASKS.items()},
     "export-npz": ("published", "Write functasets as one npz."),
     "import-deepmind": ("published", "Published weights or modulations of the paper's authors."),
     "evaluate": ("evaluation", "Figures of a run, beside its baselines."),
@@ -46,7 +47,11 @@ class LazyGroup(click.Group):
         """The command, imported."""
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"functa_core.cli.{COMMANDS[name][0]}")
+        home, text = COMMANDS[name]
+        module = importlib.import_module(f"functa_core.cli.{home}")
+        if home == "tasks":
+            made: click.Command = module.task_command(name, text)
+            return made
         command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 

@@ -11,7 +11,7 @@ from functa_core.cli import options
 from functa_core.errors import UserError
 
 
-def _command(name: str, summary: str) -> click.Command:
+def task_command(name: str, summary: str) -> click.Command:
     """The command of one task; all of them take the same options."""
 
     @click.command(name, help=summary)
@@ -39,6 +39,3 @@ def _command(name: str, summary: str) -> click.Command:
         click.echo(json.dumps(figures, indent=2))
 
     return command
-
-
-views = _command("views", "Predict held-out views of test signals from 1, 2, 4, … of their views.")

@@ -19,7 +19,7 @@ from functa_core.meta.learner import MetaConfig
 from functa_core.modality import Modality
 from functa_core.networks.siren import SirenConfig
 from functa_core.options import option
-from functa_core.tasks import TASKS
+from functa_core.tasks import TASKS, core_task
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -123,7 +123,7 @@ def build_config(
         name: _structure(name, merged[name], cls) for name, cls in sections.items()
     }
     chosen: dict[str, Any] = {
-        name: _structure(f"tasks.{name}", values, TASKS[name].Config)
+        name: _structure(f"tasks.{name}", values, core_task(name).Config)
         for name, values in tasks.items()
     }
     file = None if plugin is None else os.path.abspath(plugin)
@@ -235,7 +235,7 @@ def _merge_tasks(tasks: dict[str, Tree], values: Any, origin: str) -> None:
             known = nearest(str(name), TASKS)
             raise UserError(f"there is no task '{name}' in this functa ({origin}).{known}")
         options = {} if options is None else options
-        _check_keys(f"tasks.{name}", options, TASKS[name].Config, origin)
+        _check_keys(f"tasks.{name}", options, core_task(name).Config, origin)
         tasks.setdefault(name, {}).update(options)
 
 

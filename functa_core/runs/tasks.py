@@ -12,7 +12,7 @@ from functa_core.errors import UserError
 from functa_core.files import remove_drafts
 from functa_core.modality import Artefact
 from functa_core.runs.directory import RunDirectory, read_json, write_json
-from functa_core.tasks import TASKS
+from functa_core.tasks import core_task
 from functa_core.tasks.base import Material, NotApplicable
 
 OUTCOME = "outcome.json"
@@ -37,7 +37,7 @@ def run_task(
     Raises:
         NotApplicable: it cannot be done with this run; nothing is written.
     """
-    task = TASKS[name](options)
+    task = core_task(name)(options)
     task.check(material)
     folder = out or directory.task(name)
     folder.mkdir(parents=True, exist_ok=True)
