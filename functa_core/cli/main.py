@@ -58,13 +58,12 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse an unknown command with the nearest one."""
-        from functa_core.errors import nearest
-
+        """A command of the core, or a plugin's task; an unknown one is refused with the nearest."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UserError(
-                f"there is no command '{args[0]}'; see: functa --help.{nearest(args[0], COMMANDS)}"
-            )
+            from functa_core.cli.tasks import plugin_task_command
+
+            name, *rest = args
+            return name, plugin_task_command(name, rest, COMMANDS), rest
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -79,7 +78,8 @@ class LazyGroup(click.Group):
 def functa(debug: bool) -> None:
     """Deep learning on functions: images, shapes, scenes and maps as one small latent each.
 
-    Start with: functa run --modality NAME; functa plugins list shows the names.
+    Start with: functa run --modality NAME; functa plugins list shows the names, and those of tasks
+    that plugins add: functa TASK --run DIR.
     """
 
 
