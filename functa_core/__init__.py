@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from functa_core.runs.api import Run as Run
     from functa_core.runs.api import load_run as load_run
     from functa_core.runs.api import train as train
+    from functa_core.tasks.base import Material as Material
+    from functa_core.tasks.base import NotApplicable as NotApplicable
+    from functa_core.tasks.base import Outcome as Outcome
+    from functa_core.tasks.base import Task as Task
 
 _HOMES = {
     "cache": ["cached"],
@@ -60,6 +64,7 @@ _HOMES = {
     "observations": ["Observations"],
     "options": ["option"],
     "runs.api": ["Run", "load_run", "train"],
+    "tasks.base": ["Material", "NotApplicable", "Outcome", "Task"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,11 +1,12 @@
 """Whose bug it is: a plugin's must not look like the core's.
 
 Nothing wraps a plugin's code. What it raises is traced back, once it has reached the top, to the
-member of the modality that raised it.
+member of the modality or the task that raised it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -16,35 +17,65 @@ from functa_core.errors import summary
 
 @attrs.frozen
 class Suspect:
-    """A plugin that this process has loaded.
+    """A class of a plugin that this process has loaded.
 
     Attributes:
-        origin: its distribution and version, or its file.
-        modality: name of the modality.
-        members: names of what the modality has.
+        origin: the plugin's distribution and version, or its file.
+        what: the class, as messages name it: "modality 'clips'".
+        members: names of what it has.
+        classes: names of the class and of those it derives from.
     """
 
     origin: str
-    modality: str
+    what: str
     members: frozenset[str]
+    classes: frozenset[str]
+
+    def member(self, name: str) -> str | None:
+        """The member that a function of this qualified name is, or lies in."""
+        return next((part for part in name.split(".") if part in self.members), None)
 
 
-_LOADED: dict[str, Suspect] = {}
+class WrongAnswer(Exception):
+    """What a plugin's member returned is not what was agreed; the message names the plugin."""
+
+
+_LOADED: dict[str, list[Suspect]] = {}
 """By the package, or the module, that the plugin's code lies in."""
 
 
-def remember(origin: str, modality: type[Any], module: str) -> None:
-    """Note that a plugin was loaded.
+def remember(origin: str, kind: str, cls: type[Any], module: str) -> None:
+    """Note that a class of a plugin was loaded.
 
     Args:
-        origin: its distribution and version, or its file.
-        modality: the class.
+        origin: the plugin's distribution and version, or its file.
+        kind: "modality" or "task".
+        cls: the class.
         module: dotted name of what was imported.
     """
-    members = frozenset(name for name in dir(modality) if not name.startswith("__"))
-    suspect = Suspect(origin, modality.name, members)
-    for place in (module, modality.__module__):
-        _LOADED[place.rpartition(".")[0] or place] = suspect
+    members = frozenset(name for name in dir(cls) if not name.startswith("__"))
+    classes = frozenset(base.__name__ for base in cls.__mro__)
+    suspect = Suspect(origin, f"{kind} '{cls.name}'", members, classes)
+    for place in {_package(module), _package(cls.__module__)}:
+        known = _LOADED.setdefault(place, [])
+        if suspect not in known:
+            known.append(suspect)
+
+
+def accuse(cls: type[Any], member: str, problem: str) -> Exception:
+    """The error that says what is wrong with what a member returned.
+
+    Args:
+        cls: the modality or the task.
+        member: its name.
+        problem: "gave 3 instead of an Outcome".
+    """
+    for suspect in _LOADED.get(_package(cls.__module__), []):
+        if suspect.what.endswith(f"'{cls.name}'") and cls.__name__ in suspect.classes:
+            return WrongAnswer(
+                f"plugin {suspect.origin} failed: {member} of {suspect.what} {problem}"
+            )
+    return TypeError(f"{member} of '{cls.name}' {problem}")
 
 
 def blame(error: BaseException) -> str | None:
@@ -53,24 +84,33 @@ def blame(error: BaseException) -> str | None:
     Of several members that called each other the innermost is named. Memory that ran out is
     nobody's bug, wherever it did.
     """
+    if isinstance(error, WrongAnswer):
+        return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return None
     found = None
     for frame in _frames(error):
-        suspect = _suspect(frame)
+        name = frame.f_code.co_qualname
+        suspect = _likeliest(_suspects(frame), name)
         if suspect is None:
             continue
-        name = frame.f_code.co_qualname
-        member = next((part for part in name.split(".") if part in suspect.members), None)
+        member = suspect.member(name)
         if found is None or member is not None:
             found = suspect, member or name
     if found is None:
         return None
     suspect, member = found
-    return (
-        f"plugin {suspect.origin} failed: {member} of modality '{suspect.modality}' "
-        f"raised {summary(error)}"
-    )
+    return f"plugin {suspect.origin} failed: {member} of {suspect.what} raised {summary(error)}"
+
+
+def _likeliest(suspects: Sequence[Suspect], name: str) -> Suspect | None:
+    """Of the classes in a package, the one that a function of this qualified name belongs to."""
+    inside = name.split(".")
+
+    def evidence(suspect: Suspect) -> tuple[bool, bool]:
+        return bool(suspect.classes.intersection(inside)), suspect.member(name) is not None
+
+    return max(suspects, key=evidence, default=None)
 
 
 def _frames(error: BaseException) -> list[FrameType]:
@@ -82,8 +122,13 @@ def _frames(error: BaseException) -> list[FrameType]:
     return frames
 
 
-def _suspect(frame: FrameType) -> Suspect | None:
-    """The plugin that a frame's code belongs to."""
+def _suspects(frame: FrameType) -> Sequence[Suspect]:
+    """Classes of the plugin that a frame's code belongs to."""
     parts = str(frame.f_globals.get("__name__", "")).split(".")
     places = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    return next((_LOADED[place] for place in places if place in _LOADED), None)
+    return next((_LOADED[place] for place in places if place in _LOADED), ())
+
+
+def _package(module: str) -> str:
+    """The package of a module, or the module if it has none."""
+    return module.rpartition(".")[0] or module

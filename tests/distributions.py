@@ -1,12 +1,50 @@
-"""Distributions as pip --target leaves them, to be put on the path."""
+"""Distributions that pip installs into a folder, which is then put on the path."""
 
+import base64
+import csv
+import hashlib
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
+
+WHEEL = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def install(folder: Path, name: str, module: str, text: str) -> None:
     """A distribution `functa-MODULE` 0.1, with a module and an entry point."""
-    info = folder / f"functa_{module}-0.1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: functa-{module}\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(f"[functa]\n{name} = functa_{module}\n")
-    (folder / f"functa_{module}.py").write_text(text)
+    install_all(folder, [(name, module, text)])
+
+
+def install_all(folder: Path, distributions: list[tuple[str, str, str]]) -> None:
+    """Several of them, each (name of the entry point, module, its text), by one call of pip."""
+    with tempfile.TemporaryDirectory() as place:
+        wheels = [str(_wheel(Path(place), *one)) for one in distributions]
+        command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check"]
+        command += ["install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+        subprocess.run([*command, "--target", str(folder), *wheels], check=True)
+
+
+def _wheel(place: Path, name: str, module: str, text: str) -> Path:
+    """The file that pip installs: a zip of the module, what is said about it, and their hashes."""
+    info = f"functa_{module}-0.1.dist-info"
+    files = {
+        f"functa_{module}.py": text,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: functa-{module}\nVersion: 0.1\n",
+        f"{info}/WHEEL": WHEEL,
+        f"{info}/entry_points.txt": f"[functa]\n{name} = functa_{module}\n",
+    }
+    record = io.StringIO()
+    rows = csv.writer(record)
+    for path, content in files.items():
+        digest = hashlib.sha256(content.encode()).digest()
+        hashed = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        rows.writerow([path, f"sha256={hashed}", len(content.encode())])
+    rows.writerow([f"{info}/RECORD", "", ""])
+    wheel = place / f"functa_{module}-0.1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, content in {**files, f"{info}/RECORD": record.getvalue()}.items():
+            archive.writestr(path, content)
+    return wheel

@@ -21,10 +21,11 @@ ROOMS = [
     {"errors", "options", "files", "cache", "console", "seeding", "blame"}
     | {"dataset", "observations", "coordinates"},
     {"modality"},
-    {"discovery", "networks"},
+    {"networks"},
     {"meta"},
     {"functaset", "encoding", "baselines", "drawing"},
     {"tasks", "published"},
+    {"discovery"},
     {"runs"},
     {"cli"},
     {"testing"},  # may import all, and nothing imports it: the command runs it as a process
@@ -59,10 +60,8 @@ def test_imports_go_one_way(path):
             assert not parts[0].startswith("functa_") or parts[0] == "functa_core", module
             continue
         assert LEVEL[parts[1]] <= LEVEL[room(path)], f"{path.name} imports {module}"
-        if room(path) == "discovery":
-            assert parts[1] != "networks"
-        if room(path) == "networks":
-            assert parts[1] != "discovery"
+        if room(path) == "discovery":  # it knows contracts, not what trains or reads files
+            assert parts[1] in {"discovery", "modality", "tasks"} or LEVEL[parts[1]] == 0
 
 
 def test_the_core_names_no_modality():
@@ -138,14 +137,18 @@ def test_the_public_api_is_this():
             "Event",
             "Field",
             "Functaset",
+            "Material",
             "Metric",
             "Modality",
+            "NotApplicable",
             "Observations",
+            "Outcome",
             "Published",
             "Run",
             "Spec",
             "Split",
             "State",
+            "Task",
             "UnitSphere",
             "UserError",
             "__version__",

@@ -8,6 +8,13 @@ import pytest
 import torch
 
 from functa_core import load_run
+from functa_core.tasks import TASKS, core_task
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_table_of_tasks_is_true(name):
+    task = core_task(name)
+    assert (task.name, task.summary) == (name, TASKS[name][1])
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ def config(modality: str | None, plugin: str | None) -> None:
     from functa_core.runs.starting import asked_plugin
 
     layers = options.option_layers(file=None, assignments=(), data=None, plugin=plugin)
-    click.echo(to_yaml(build_config(asked_plugin(modality, layers).modality, layers)), nl=False)
+    asked = asked_plugin(modality, layers)
+    click.echo(to_yaml(build_config(asked.modality, layers, asked.tasks)), nl=False)
 
 
 @click.command()
@@ -64,8 +65,9 @@ def inspect(
         skip_bad=skip_bad,
         plugin=plugin,
     )
-    make = asked_plugin(modality, layers).modality
-    chosen = build_config(make, layers)
+    asked = asked_plugin(modality, layers)
+    make = asked.modality
+    chosen = build_config(make, layers, asked.tasks)
     unprepared = make(chosen.modality, chosen.source())
     train, test = read_signals(unprepared)
     prepared = make(chosen.modality, chosen.source(), unprepared.prepare(train))

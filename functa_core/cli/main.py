@@ -13,6 +13,7 @@ import click
 from functa_core import __version__
 from functa_core.cache import cache_folder
 from functa_core.errors import UserError, summary
+from functa_core.tasks import TASKS
 
 COMMANDS = {
     "run": ("training", "Train, encode, evaluate and report: everything, resumable."),
@@ -20,7 +21,7 @@ COMMANDS = {
     "encode": ("latents", "Fit a latent to every signal: a functaset."),
     "decode": ("latents", "Turn a functaset back into signals, at any resolution."),
     "functaset": ("latents", "Look at functasets."),
-    "views": ("tasks", "Predict new views from few; its figures and pictures."),
+    **{name: ("tasks", summary) for name, (_, summary) in TASKS.items()},
     "export-npz": ("published", "Write functasets as one npz."),
     "import-deepmind": ("published", "Published weights or modulations of the paper's authors."),
     "evaluate": ("evaluation", "Figures of a run, beside its baselines."),
@@ -46,20 +47,23 @@ class LazyGroup(click.Group):
         """The command, imported."""
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"functa_core.cli.{COMMANDS[name][0]}")
+        home, text = COMMANDS[name]
+        module = importlib.import_module(f"functa_core.cli.{home}")
+        if home == "tasks":
+            made: click.Command = module.task_command(name, text)
+            return made
         command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse an unknown command with the nearest one."""
-        from functa_core.errors import nearest
-
+        """A command of the core, or a plugin's task; an unknown one is refused with the nearest."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UserError(
-                f"there is no command '{args[0]}'; see: functa --help.{nearest(args[0], COMMANDS)}"
-            )
+            from functa_core.cli.tasks import plugin_task_command
+
+            name, *rest = args
+            return name, plugin_task_command(name, rest, COMMANDS), rest
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -74,7 +78,8 @@ class LazyGroup(click.Group):
 def functa(debug: bool) -> None:
     """Deep learning on functions: images, shapes, scenes and maps as one small latent each.
 
-    Start with: functa run --modality NAME; functa plugins list shows the names.
+    Start with: functa run --modality NAME; functa plugins list shows the names, and those of tasks
+    that plugins add: functa TASK --run DIR.
     """
 
 

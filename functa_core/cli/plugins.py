@@ -29,8 +29,11 @@ def list_(as_json: bool, timeout: float) -> None:
     if not rows:
         click.echo("no plugins are installed; see: functa plugins available")
         return
-    keys = ("name", "distribution", "version", "modalities", "state", "reason")
-    cells = [[", ".join(row[k]) if k == "modalities" else row[k] for k in keys] for row in rows]
+    keys = ("name", "distribution", "version", "modalities", "tasks", "state", "reason")
+    cells = [
+        [", ".join(row[key]) if isinstance(row[key], list) else row[key] for key in keys]
+        for row in rows
+    ]
     _table([keys, *cells])
 
 

@@ -1,17 +1,19 @@
-"""A command for each task."""
+"""A command for each task, the core's and those of plugins."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import click
 
 from functa_core.cli import options
-from functa_core.errors import UserError
+from functa_core.errors import UserError, nearest
 
 
-def _command(name: str, summary: str) -> click.Command:
+def task_command(name: str, summary: str) -> click.Command:
     """The command of one task; all of them take the same options."""
 
     @click.command(name, help=summary)
@@ -41,4 +43,49 @@ def _command(name: str, summary: str) -> click.Command:
     return command
 
 
-views = _command("views", "Predict held-out views of test signals from 1, 2, 4, … of their views.")
+def plugin_task_command(
+    name: str, arguments: Sequence[str], commands: Collection[str]
+) -> click.Command:
+    """The command of a task that the core does not have.
+
+    Args:
+        name: the word after `functa`: an installed plugin's, or a task of a run's own plugin.
+        arguments: what follows it.
+        commands: of the core, for whoever mistyped one.
+
+    Raises:
+        UserError: there is no such command; offers the nearest.
+    """
+    from functa_core.discovery.installed import installed, owner
+
+    owners = {entry.name: owner(entry) for entry in installed()}
+    if name in owners:
+        return task_command(name, f"The task '{name}' of {owners[name]}.")
+    run = _value_of("--run", arguments)
+    known = [*commands]
+    if run is not None:
+        offered = _offered(run)
+        if name in offered:
+            return task_command(name, offered[name])
+        known += [*offered, *owners]
+    raise UserError(f"there is no command '{name}'; see: functa --help.{nearest(name, known)}")
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """What follows an option, or stands in it behind "="."""
+    for argument, following in pairwise([*arguments, None]):
+        head, equals, value = (argument or "").partition("=")
+        if head == option:
+            return value if equals else following
+    return None
+
+
+def _offered(run: str) -> dict[str, str]:
+    """Names and summaries of the tasks of a run's own plugin; none where no run is."""
+    from functa_core.runs.directory import RunDirectory
+    from functa_core.runs.opening import read_plugin
+
+    directory = RunDirectory(Path(run))
+    if not directory.holds_run:
+        return {}
+    return {task.name: task.summary for task in read_plugin(directory)[0].tasks}

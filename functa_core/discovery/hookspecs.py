@@ -10,6 +10,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from functa_core.modality import Modality
+    from functa_core.tasks.base import Task
 
 PROJECT = "functa"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -36,6 +37,11 @@ class Event:
 @hookspec
 def functa_modalities() -> Sequence[type[Modality[Any]]]:  # type: ignore[empty-body]
     """Announce this plugin's modalities: a list of subclasses of `functa_core.Modality`."""
+
+
+@hookspec
+def functa_tasks() -> Sequence[type[Task]]:  # type: ignore[empty-body]
+    """Announce this plugin's tasks: a list of subclasses of `functa_core.Task`."""
 
 
 @hookspec

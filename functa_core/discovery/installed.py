@@ -66,7 +66,7 @@ def find(name: str) -> EntryPoint:
     if matching:
         owners = " and ".join(owner(entry) for entry in matching)
         raise UserError(
-            f"modality '{name}' is announced by {owners}; neither is loaded. Uninstall one of them."
+            f"'{name}' is announced by {owners}; neither is loaded. Uninstall one of them."
         )
     names = sorted({entry.name for entry in entries})
     known = {row.name: row for row in read_catalogue()}

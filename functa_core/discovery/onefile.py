@@ -8,17 +8,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from functa_core.discovery.loading import Origin, Plugin, attempt, make_plugin
+from functa_core.discovery.loading import Plugin, ask
+from functa_core.discovery.origin import Origin, attempt
 from functa_core.errors import UserError
 from functa_core.modality import Modality
+from functa_core.tasks.base import Task
 
 
 def load_plugin_file(path: Path, name: str | None) -> Plugin:
     """Load a plugin from a file.
 
     Args:
-        path: a Python file that defines a subclass of `Modality`, or announces some with the hook
-            `functa_modalities`. It is imported alone: its folder is not put on the path.
+        path: a Python file that defines a subclass of `Modality`, and maybe some of `Task`, or
+            announces them with hooks. It is imported alone: its folder is not put on the path.
         name: of the modality asked for; may be None if the file has exactly one.
 
     Raises:
@@ -41,7 +43,8 @@ def load_plugin_file(path: Path, name: str | None) -> Plugin:
         sha256=digest,
     )
     module = attempt(origin, "import", lambda: _import(path, source, digest))
-    return make_plugin(origin, module.__name__, module, name, _modalities(module))
+    classes = _defined(module, Modality), _defined(module, Task)
+    return ask(origin, module.__name__, module, *classes).plugin(name)
 
 
 def _import(path: Path, source: bytes, digest: str) -> ModuleType:
@@ -64,12 +67,12 @@ def _import(path: Path, source: bytes, digest: str) -> ModuleType:
     return module
 
 
-def _modalities(module: ModuleType) -> list[type[Modality[Any]]]:
-    """Subclasses of `Modality` that the file itself defines and derives nothing else from."""
+def _defined(module: ModuleType, base: type[Any]) -> list[type[Any]]:
+    """Subclasses of `base` that the file itself defines and derives nothing else from."""
     classes = [thing for thing in vars(module).values() if isinstance(thing, type)]
     own = [
         cls
         for cls in dict.fromkeys(classes)  # a class may have two names
-        if issubclass(cls, Modality) and cls.__module__ == module.__name__
+        if issubclass(cls, base) and cls.__module__ == module.__name__
     ]
     return [cls for cls in own if not any(cls in other.__mro__[1:] for other in own)]

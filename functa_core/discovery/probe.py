@@ -19,6 +19,9 @@ from functa_core.errors import UserError
 TIME_LIMIT = 60.0
 """Seconds for loading plugins, all at once."""
 
+NOTHING: dict[str, Any] = {"modalities": [], "tasks": []}
+"""What a plugin announces that was not loaded."""
+
 _FORKED = multiprocessing.get_context("forkserver")
 # The core, and torch with it, is imported once, and every process is forked from there.
 _FORKED.set_forkserver_preload(["functa_core.discovery.loading"])
@@ -28,8 +31,8 @@ def list_plugins(time_limit: float = TIME_LIMIT) -> list[dict[str, Any]]:
     """One row for each installed entry point.
 
     Returns:
-        name, distribution, version, modalities (all that the plugin announces), state ("ok",
-        "failed", "incompatible" or "duplicate") and reason ("" if ok).
+        name, distribution, version, modalities and tasks (all that the plugin announces), state
+        ("ok", "failed", "incompatible" or "duplicate") and reason ("" if ok).
     """
     entries = installed()
     return [
@@ -44,7 +47,7 @@ def list_plugins(time_limit: float = TIME_LIMIT) -> list[dict[str, Any]]:
 
 
 def probe(entries: Sequence[EntryPoint], time_limit: float = TIME_LIMIT) -> list[dict[str, Any]]:
-    """What becomes of loading entry points in other processes: modalities, state and reason."""
+    """What becomes of loading entry points in other processes: all but whose they are."""
     with tempfile.TemporaryDirectory() as folder:
         # What a plugin prints is kept apart: the answer comes by file.
         answers = [Path(folder) / f"{i}.json" for i in range(len(entries))]
@@ -83,7 +86,7 @@ def _row(entry: EntryPoint, answer: Path, problem: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(answer.read_text())
     except (OSError, ValueError):
         reason = f"plugin {owner(entry)} {problem or 'ended the process that loaded it'}"
-        return {"modalities": [], "state": "failed", "reason": reason}
+        return {**NOTHING, "state": "failed", "reason": reason}
     return found
 
 
@@ -97,15 +100,21 @@ def _load(name: str, answer: str) -> None:
 
 
 def _loaded(name: str) -> dict[str, Any]:
-    from functa_core.discovery.loading import PluginError, load_entry
+    from functa_core.discovery.loading import load_entry
+    from functa_core.discovery.origin import PluginError
 
-    found: dict[str, Any] = {"modalities": [], "state": "ok", "reason": ""}
     try:
         entry = find(name)
     except UserError as error:
-        return found | {"state": "duplicate", "reason": str(error)}
+        return {**NOTHING, "state": "duplicate", "reason": str(error)}
     try:
-        return found | {"modalities": list(load_entry(entry).announced)}
+        announced = load_entry(entry)
     except PluginError as error:
-        old = error.stage == "its version"
-        return found | {"state": "incompatible" if old else "failed", "reason": str(error)}
+        state = "incompatible" if error.stage == "its version" else "failed"
+        return {**NOTHING, "state": state, "reason": str(error)}
+    return {
+        "modalities": [cls.name for cls in announced.modalities],
+        "tasks": [cls.name for cls in announced.tasks],
+        "state": "ok",
+        "reason": "",
+    }

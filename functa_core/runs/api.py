@@ -18,7 +18,7 @@ from functa_core.files import sha256
 from functa_core.functaset import Functaset
 from functa_core.modality import Field, Modality
 from functa_core.runs.config import RunConfig, build_config, read_yaml
-from functa_core.runs.directory import RunDirectory
+from functa_core.runs.directory import RunDirectory, check_folder
 from functa_core.runs.opening import (
     find_device,
     make_encoder,
@@ -27,7 +27,7 @@ from functa_core.runs.opening import (
     read_state,
     require_trained,
 )
-from functa_core.runs.pipeline import make_functaset, run_training
+from functa_core.runs.pipeline import make_functaset, run_task_of, run_training
 from functa_core.runs.starting import check_same_run, open_session
 
 
@@ -104,6 +104,36 @@ class Run:
         found.check_weights(self.weights_sha256, path)
         return found
 
+    def task(
+        self,
+        name: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        out: str | Path | None = None,
+        seed: int | None = None,
+    ) -> Mapping[str, Any]:
+        """Do a task, the core's or a plugin's, as its command does: `functa NAME --run DIR`.
+
+        Args:
+            name: of the task.
+            options: of the task, over those in the run's configuration.
+            out: folder for what it writes; `tasks/NAME` in the run if None.
+            seed: of every random choice; the run's own if None.
+
+        Returns:
+            Its figures, which are its entry in metrics.json now.
+
+        Raises:
+            UserError: there is no such task, a wrong option, or it cannot be done with this run.
+        """
+        layers: list[tuple[str, Mapping[str, Any]]] = [("options", {"tasks": {name: options}})]
+        if seed is not None:
+            layers.append(("seed", {"seed": seed}))
+        if out is not None:
+            check_folder(Path(out))
+        where = None if out is None else Path(out)
+        return run_task_of(self.path, name, layers, where, str(self.encoder.device))
+
     def encode_dataset(self, signals: Dataset[Any], split: str = "all") -> Functaset:
         """A dataset as a functaset."""
         return make_functaset(
@@ -147,7 +177,7 @@ def load_run(
     plugin, config = read_run(directory)
     if modality is not None:
         layers = [("config.yaml", config.tree()), ("options", {"modality": modality})]
-        config = build_config(plugin.modality, layers)
+        config = build_config(plugin.modality, layers, plugin.tasks)
     prepared = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     encoder = make_encoder(config, prepared, directory.weights, where)
     return Run(directory.root, config, prepared, encoder, plugin.version)

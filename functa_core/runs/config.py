@@ -19,7 +19,8 @@ from functa_core.meta.learner import MetaConfig
 from functa_core.modality import Modality
 from functa_core.networks.siren import SirenConfig
 from functa_core.options import option
-from functa_core.tasks import TASKS
+from functa_core.runs.finding import find_task
+from functa_core.tasks.base import Task
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -76,13 +77,16 @@ class RunConfig:
 
 
 def build_config(
-    modality: type[Modality[Any]], layers: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    modality: type[Modality[Any]],
+    layers: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    announced: Sequence[type[Task]] = (),
 ) -> RunConfig:
     """The complete configuration of a modality.
 
     Args:
         modality: its class; its recipe comes before all layers.
         layers: (where from, nested values), later ones win.
+        announced: tasks of the modality's plugin.
 
     Raises:
         UserError: a key that does not exist (the nearest is offered), a wrong type, a value out of
@@ -95,8 +99,8 @@ def build_config(
         "meta": MetaConfig,
     }
     merged: dict[str, Tree] = {name: {} for name in sections}
-    tasks: dict[str, Tree] = {}
-    _merge_tasks(tasks, dict.fromkeys(modality.tasks), f"declared by '{modality.name}'")
+    tasks = _TaskSections(announced)
+    tasks.merge(dict.fromkeys(modality.tasks), f"declared by '{modality.name}'")
     seed = 0
     for origin, layer in (("the recipe", modality.recipe), *layers):
         for name, values in layer.items():
@@ -104,7 +108,7 @@ def build_config(
             if name == "seed":
                 seed = _seed(values, origin)
             elif name == "tasks":
-                _merge_tasks(tasks, values, origin)
+                tasks.merge(values, origin)
             elif name not in sections:
                 raise _unknown(name, [*sections, "seed", "tasks"], origin)
             else:
@@ -122,12 +126,14 @@ def build_config(
     parts: dict[str, Any] = {
         name: _structure(name, merged[name], cls) for name, cls in sections.items()
     }
-    chosen: dict[str, Any] = {
-        name: _structure(f"tasks.{name}", values, TASKS[name].Config)
-        for name, values in tasks.items()
-    }
     file = None if plugin is None else os.path.abspath(plugin)
-    return RunConfig(seed=seed, modality_name=modality.name, tasks=chosen, plugin=file, **parts)
+    return RunConfig(
+        seed=seed,
+        modality_name=modality.name,
+        tasks=tasks.structured(),
+        plugin=file,
+        **parts,
+    )
 
 
 def read_yaml(path: Path) -> Tree:
@@ -226,17 +232,32 @@ def _seed(value: Any, origin: str) -> int:
     return value
 
 
-def _merge_tasks(tasks: dict[str, Tree], values: Any, origin: str) -> None:
-    """Put the options of a layer's section `tasks` over those that are there."""
-    if not isinstance(values, Mapping):
-        raise UserError(f"section 'tasks' must be a mapping, got {values!r} ({origin}).")
-    for name, options in values.items():
-        if name not in TASKS:
-            known = nearest(str(name), TASKS)
-            raise UserError(f"there is no task '{name}' in this functa ({origin}).{known}")
-        options = {} if options is None else options
-        _check_keys(f"tasks.{name}", options, TASKS[name].Config, origin)
-        tasks.setdefault(name, {}).update(options)
+class _TaskSections:
+    """The options of tasks while they are collected, and the tasks they are of."""
+
+    def __init__(self, announced: Sequence[type[Task]]) -> None:
+        self.announced = announced
+        self.classes: dict[str, type[Task]] = {}
+        self.values: dict[str, Tree] = {}
+
+    def merge(self, values: Any, origin: str) -> None:
+        """Put the options of a layer's section `tasks` over those that are there."""
+        if not isinstance(values, Mapping):
+            raise UserError(f"section 'tasks' must be a mapping, got {values!r} ({origin}).")
+        for key, options in values.items():
+            name = str(key)
+            if name not in self.classes:
+                self.classes[name] = find_task(name, self.announced, origin)
+            options = {} if options is None else options
+            _check_keys(f"tasks.{name}", options, self.classes[name].Config, origin)
+            self.values.setdefault(name, {}).update(options)
+
+    def structured(self) -> dict[str, Any]:
+        """The options of each task as its own class."""
+        return {
+            name: _structure(f"tasks.{name}", values, self.classes[name].Config)
+            for name, values in self.values.items()
+        }
 
 
 def _check_keys(section: str, values: Any, cls: type, origin: str) -> None:

@@ -124,7 +124,7 @@ def read_checkpoint(
     layers: list[tuple[str, Mapping[str, Any]]] = [(where, own)]
     if data is not None:
         layers.append(("--data", {"data": {"path": data}}))
-    config = build_config(plugin.modality, layers)
+    config = build_config(plugin.modality, layers, plugin.tasks)
     prepared = plugin.modality(config.modality, config.source(), published.state)
     check_shapes(checkpoint, prepared.spec, config.model, where)
     tensors = learner_tensors(checkpoint, prepared.spec, config.model, config.meta, where)

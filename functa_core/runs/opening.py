@@ -21,7 +21,7 @@ from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
-from functa_core.runs.config import RunConfig, build_config, read_yaml, to_yaml
+from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
 
 
@@ -127,6 +127,16 @@ def read_run(directory: RunDirectory) -> tuple[Plugin, RunConfig]:
     Raises:
         UserError: there is no run, or its plugin cannot be loaded.
     """
+    plugin, tree = read_plugin(directory)
+    return plugin, build_config(plugin.modality, [(str(directory.config), tree)], plugin.tasks)
+
+
+def read_plugin(directory: RunDirectory) -> tuple[Plugin, Tree]:
+    """Plugin of a run directory, and its configuration as it is written, unchecked.
+
+    Raises:
+        UserError: there is no run, or its plugin cannot be loaded.
+    """
     if not directory.holds_run:
         raise UserError(f"there is no run in {directory.root} (no config.yaml).")
     tree = read_yaml(directory.config)
@@ -138,8 +148,7 @@ def read_run(directory: RunDirectory) -> tuple[Plugin, RunConfig]:
             f"the plugin file of this run is gone: {file}. Put it back, or say where it is now: "
             f"modality.plugin in {directory.config}."
         )
-    plugin = choose_plugin(name, file)
-    return plugin, build_config(plugin.modality, [(str(directory.config), tree)])
+    return choose_plugin(name, file), tree
 
 
 def require_trained(directory: RunDirectory) -> None:

@@ -20,6 +20,7 @@ from functa_core.runs.checkpoint import load_progress
 from functa_core.runs.config import build_config
 from functa_core.runs.directory import RunDirectory
 from functa_core.runs.evaluation import evaluate
+from functa_core.runs.finding import find_task
 from functa_core.runs.opening import (
     Session,
     describe_spec,
@@ -37,7 +38,10 @@ def run_all(session: Session) -> None:
     """Train, encode, evaluate, do the modality's tasks and report."""
     run_training(session)
     run_evaluation(session)
-    declared = {name: session.config.tasks[name] for name in session.modality.tasks}
+    declared = [
+        find_task(name, session.plugin.tasks)(session.config.tasks[name])
+        for name in session.modality.tasks
+    ]
     run_declared(declared, session_material(session), session.directory)
     write_report(session, session_encoder(session))
 
@@ -107,9 +111,11 @@ def run_task_of(
     require_trained(directory)
     session = resume(directory, device)
     asked = [("config.yaml", session.config.tree()), (name, {"tasks": {name: {}}}), *layers]
-    config = build_config(session.plugin.modality, asked)
+    announced = session.plugin.tasks
+    config = build_config(session.plugin.modality, asked, announced)
+    task = find_task(name, announced)(config.tasks[name])
     material = attrs.evolve(session_material(session), seed=config.seed)
-    return run_task(name, config.tasks[name], material, directory, out)
+    return run_task(task, material, directory, out)
 
 
 def make_functaset(

@@ -67,7 +67,7 @@ def _ask(plugin: Plugin, config: Mapping[str, Any]) -> Published | None:
             raise TypeError(f"it gave {type(answer).__name__} instead of Published")
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenAnswer(
             f"modality '{plugin.modality.name}' failed to read the configuration "
             f"({type(error).__name__}: {error}). Report it to its author."

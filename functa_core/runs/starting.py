@@ -52,7 +52,7 @@ def open_session(
         check_same_run(directory, modality, layers)
         return resume_session(directory, device)
     plugin = asked_plugin(modality, layers)
-    config = build_config(plugin.modality, layers)
+    config = build_config(plugin.modality, layers, plugin.tasks)
     root = Path(out) if out is not None else _timestamped(config.modality_name)
     directory = RunDirectory(root)
     check_fresh(directory)
@@ -87,7 +87,8 @@ def check_same_run(directory: RunDirectory, modality: str | None, layers: Layers
         )
     plugin, config = read_run(directory)
     stored = config.tree()
-    asked = build_config(plugin.modality, [(str(directory.config), stored), *layers]).tree()
+    both = [(str(directory.config), stored), *layers]
+    asked = build_config(plugin.modality, both, plugin.tasks).tree()
     for key in differing(asked, stored):
         raise UserError(
             f"the run in {directory.root} was started with another {key}. "

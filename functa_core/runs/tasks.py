@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from functa_core.blame import accuse
 from functa_core.errors import UserError
 from functa_core.files import remove_drafts
 from functa_core.modality import Artefact
 from functa_core.runs.directory import RunDirectory, read_json, write_json
-from functa_core.tasks import TASKS
-from functa_core.tasks.base import Material, NotApplicable
+from functa_core.tasks.base import Material, NotApplicable, Outcome, Task
 
 OUTCOME = "outcome.json"
 """In a task's folder: its figures, and its artefacts by their paths in that folder."""
 
 
 def run_task(
-    name: str, options: Any, material: Material, directory: RunDirectory, out: Path | None = None
+    task: Task, material: Material, directory: RunDirectory, out: Path | None = None
 ) -> Mapping[str, Any]:
     """Do one task, and replace its entry in the run's metrics.json.
 
     Args:
-        name: of the task.
-        options: its `Config`.
+        task: with its options.
         material: of the trained run.
         directory: of the run.
         out: folder for what the task writes; `tasks/<name>` in the run if None.
@@ -37,37 +37,36 @@ def run_task(
     Raises:
         NotApplicable: it cannot be done with this run; nothing is written.
     """
-    task = TASKS[name](options)
     task.check(material)
-    folder = out or directory.task(name)
+    folder = out or directory.task(task.name)
     folder.mkdir(parents=True, exist_ok=True)
     remove_drafts(folder)
-    outcome = task.run(material, folder)
+    outcome = _checked(task, task.run(material, folder), folder)
     artefacts = [
         attrs.asdict(artefact) | {"path": artefact.path.relative_to(folder).as_posix()}
         for artefact in outcome.artefacts
     ]
     write_json(folder / OUTCOME, {"figures": dict(outcome.figures), "artefacts": artefacts})
-    _keep(directory, name, outcome.figures)
+    _keep(directory, task.name, outcome.figures)
     return outcome.figures
 
 
-def run_declared(names: Mapping[str, Any], material: Material, directory: RunDirectory) -> None:
+def run_declared(tasks: Sequence[Task], material: Material, directory: RunDirectory) -> None:
     """Do those tasks of a `functa run` that are not done yet; what cannot be done is skipped.
 
     Args:
-        names: of the tasks, with their options.
+        tasks: with their options.
         material: of the trained run.
         directory: of the run.
     """
     done = directory.read_metrics().get("tasks", {})
-    for name, options in names.items():
-        if name in done:
+    for task in tasks:
+        if task.name in done:
             continue
         try:
-            run_task(name, options, material, directory)
+            run_task(task, material, directory)
         except NotApplicable as reason:
-            _keep(directory, name, {"skipped": str(reason)})
+            _keep(directory, task.name, {"skipped": str(reason)})
 
 
 def task_artefacts(directory: RunDirectory) -> dict[str, list[Artefact]]:
@@ -92,6 +91,23 @@ def task_artefacts(directory: RunDirectory) -> dict[str, list[Artefact]]:
                 f"{path} is damaged. Do the task again: functa {name} --run {directory.root}"
             ) from error
     return found
+
+
+def _checked(task: Task, outcome: Any, folder: Path) -> Outcome:
+    """What a task returned, if that is figures for a JSON file and files in its folder."""
+    cls = type(task)
+    if not isinstance(outcome, Outcome):
+        raise accuse(cls, "run", f"gave {outcome!r} instead of an Outcome")
+    try:
+        json.dumps(dict(outcome.figures))
+    except (TypeError, ValueError) as error:
+        raise accuse(cls, "run", f"gave figures that are no plain numbers: {error}") from error
+    for artefact in outcome.artefacts:
+        if not isinstance(artefact, Artefact):
+            raise accuse(cls, "run", f"gave {artefact!r} instead of an Artefact")
+        if not (artefact.path.is_file() and artefact.path.is_relative_to(folder)):
+            raise accuse(cls, "run", f"wrote no file {artefact.path} in {folder}")
+    return outcome
 
 
 def _keep(directory: RunDirectory, name: str, figures: Mapping[str, Any]) -> None:

@@ -1,7 +1,24 @@
-"""Tasks: what is done with functasets."""
+"""Tasks: what is done with functasets. A task of the core is one line in `TASKS`.
 
-from functa_core.tasks.base import Task
-from functa_core.tasks.views import Views
+Its class is imported when it is first looked up, so that `functa --help` does not wait for torch.
+"""
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Views,)}
-"""All tasks, by name."""
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from functa_core.tasks.base import Task
+
+TASKS: dict[str, tuple[str, str]] = {
+    "views": ("Views", "Predict new views of test signals from 1, 2, 4, … of their views."),
+}
+"""All tasks of the core: the class in the module of the task's name, and its summary."""
+
+
+def core_task(name: str) -> type[Task]:
+    """The class of one of the core's own tasks."""
+    module = importlib.import_module(f"functa_core.tasks.{name}")
+    found: type[Task] = getattr(module, TASKS[name][0])
+    return found

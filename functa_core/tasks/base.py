@@ -63,6 +63,8 @@ class Task(ABC):
     """The command, the section below `tasks` in a configuration and the key in metrics.json."""
     summary: ClassVar[str]
     """One line for `functa --help`."""
+    api_version: ClassVar[int]
+    """The `API_VERSION` this task was written for; the core's own tasks need not say it."""
     Config: ClassVar[type]
     """A frozen attrs class of options, made with `functa_core.options.option`."""
 

@@ -25,6 +25,7 @@ from functa_core.testing.conditions import (
     no_network,
     scattered_generators,
 )
+from functa_core.testing.options import require_options
 from functa_core.testing.subject import MOST, Subject, thinned
 
 SPLITS: tuple[Split, Split] = ("train", "test")
@@ -37,22 +38,9 @@ def config(subject: Subject) -> None:
     they were.
     """
     made = subject.config
-    cls = type(made.modality)
-    require(attrs.has(cls), "Config is an attrs class", cls, "Decorate it with attrs.frozen.")
-    for field in attrs.fields(cls):
-        explained = field.metadata.get("help")
-        require(
-            explained,
-            f"option '{field.name}' is explained",
-            "no help",
-            "Make it with functa_core.option(default, help).",
-        )
-        try:
-            setattr(made.modality, field.name, getattr(made.modality, field.name))
-        except attrs.exceptions.FrozenInstanceError:
-            continue
-        require(False, "options never change", "they can be set", "Use attrs.frozen.")
-    again = build_config(subject.cls, [("its own YAML", yaml.safe_load(to_yaml(made)))])
+    require_options(made.modality)
+    layer = ("its own YAML", yaml.safe_load(to_yaml(made)))
+    again = build_config(subject.cls, [layer], subject.tasks)
     require(
         again == made,
         "config.yaml gives the options that wrote it",

@@ -19,6 +19,7 @@ CHILD = """
 import importlib, json, sys
 from pathlib import Path
 import functa_core.modality, functa_core.cache, functa_core.discovery.hookspecs
+import functa_core.tasks.base
 before = set(sys.modules)
 importlib.import_module(sys.argv[1])
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
@@ -28,7 +29,7 @@ Path(sys.argv[2]).write_text(json.dumps(sorted(new - set(sys.stdlib_module_names
 
 def entry_point(subject: Subject) -> None:
     """The entry point resolves, implements only hooks that exist, with their arguments, and
-    announces a whole modality of its own name and of this `api_version`.
+    announces a whole modality, or task, of its own name and of this `api_version`.
     """
     try:
         load_entry(subject.entry)

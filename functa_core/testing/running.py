@@ -8,13 +8,14 @@ from typing import Literal
 import attrs
 
 from functa_core.errors import UserError, nearest
-from functa_core.testing import data, entry, numbers, output, training
+from functa_core.testing import data, entry, numbers, output, tasks, training
 from functa_core.testing.check import Check, Inapplicable, Nonconformity, NotReady, located
 from functa_core.testing.subject import Subject
 
 _FUNCTIONS = (
     entry.entry_point,
     entry.light_import,
+    tasks.tasks,
     data.config,
     data.data,
     data.offline,

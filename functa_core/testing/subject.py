@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import EntryPoint
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from functa_core.dataset import Dataset
 from functa_core.discovery.installed import find
-from functa_core.discovery.loading import load_entry
+from functa_core.discovery.loading import Announced, load_entry
 from functa_core.errors import UserError
 from functa_core.meta.learner import Learner, MetaConfig, build_learner
 from functa_core.meta.problem import Problem
@@ -25,6 +25,7 @@ from functa_core.networks.siren import SirenConfig
 from functa_core.observations import Observations
 from functa_core.runs.config import RunConfig, build_config
 from functa_core.runs.opening import read_signals
+from functa_core.tasks.base import Task
 from functa_core.testing.check import Inapplicable, NotReady, located
 
 SIGNALS = 3
@@ -72,18 +73,34 @@ class Subject:
         """The modality's class."""
         if not isinstance(self.modality, str):
             return self.modality
+        announced = self.announced
+        if not announced.modalities:
+            raise Inapplicable(f"the plugin announces {announced.names}, and no modality")
         with _finding_of("entry-point"):
-            return load_entry(self.entry).modality
+            return announced.plugin(self.modality).modality
+
+    @cached_property
+    def announced(self) -> Announced:
+        """What the plugin of a modality that is given by name announces."""
+        entry = self.entry
+        with _finding_of("entry-point"):
+            return load_entry(entry)
+
+    @property
+    def tasks(self) -> Sequence[type[Task]]:
+        """The tasks of the plugin; none of a modality that is given as a class."""
+        return self.announced.tasks if isinstance(self.modality, str) else ()
 
     @cached_property
     def config(self) -> RunConfig:
         """The whole configuration: the recipe, and the options on top."""
+        cls, tasks = self.cls, self.tasks
         layer = {
             "data": {"path": None if self.data is None else str(self.data)},
             "modality": dict(self.options),
         }
         with _finding_of("config"):
-            return build_config(self.cls, [("the conformance kit", layer)])
+            return build_config(cls, [("the conformance kit", layer)], tasks)
 
     def make(self, state: State | None = None) -> Modality[Any]:
         """A new object of the modality."""

@@ -1,0 +1,87 @@
+"""Whether what a plugin announces is whole, and of this core's version of the contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from functa_core.discovery.origin import Origin, PluginError
+from functa_core.modality import API_VERSION, Modality
+from functa_core.tasks.base import Task
+
+RESERVED = ("name", "plugin")
+"""What section `modality` of a configuration has beside the modality's own options."""
+
+
+def check_named(
+    origin: Origin, modalities: Sequence[Any], tasks: Sequence[Any] = ()
+) -> tuple[Sequence[type[Modality[Any]]], Sequence[type[Task]]]:
+    """The same classes, if that is what they are, each with a name.
+
+    Raises:
+        PluginError: they are something else.
+    """
+    for stage, base, announced in (
+        ("its modalities", Modality, modalities),
+        ("its tasks", Task, tasks),
+    ):
+        for cls in announced:
+            if not (isinstance(cls, type) and issubclass(cls, base)):
+                raise PluginError(origin, stage, f"{cls!r} is not a {base.__name__} class")
+            if not isinstance(getattr(cls, "name", None), str):
+                raise PluginError(origin, stage, f"{cls.__name__} has no name")
+    return modalities, tasks
+
+
+def check_modality(origin: Origin, modality: type[Modality[Any]]) -> None:
+    """Raise a `PluginError` unless the class keeps this core's contract, as far as a class can."""
+    stage, what = "its modalities", f"modality '{modality.name}'"
+    _check_version(origin, stage, what, modality)
+    _check_options(origin, stage, modality)
+    for field in attrs.fields(modality.Config):
+        if field.name in RESERVED:
+            problem = f"option '{field.name}' of '{modality.name}' is a reserved name"
+            raise PluginError(origin, stage, problem)
+
+
+def check_task(origin: Origin, task: type[Task]) -> None:
+    """Raise a `PluginError` unless the class keeps this core's contract, as far as a class can."""
+    stage = "its tasks"
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", task.name):
+        problem = (
+            f"'{task.name}' cannot be a task's name, which is a command and a folder: small "
+            "letters, digits, '_' and '-' are needed, beginning with a letter"
+        )
+        raise PluginError(origin, stage, problem)
+    _check_version(origin, stage, f"task '{task.name}'", task)
+    if not isinstance(getattr(task, "summary", None), str):
+        raise PluginError(origin, stage, f"{task.__name__} lacks a summary")
+    _check_options(origin, stage, task)
+
+
+def _check_version(
+    origin: Origin, stage: str, what: str, cls: type[Modality[Any]] | type[Task]
+) -> None:
+    """Raise unless the class is of this core's version of the contract, and complete."""
+    wanted = getattr(cls, "api_version", None)
+    if wanted not in (None, API_VERSION):
+        problem = f"{what} is written for api_version {wanted}"
+        fix = f"This functa-core has {API_VERSION}: install a core or a plugin of the same version."
+        raise PluginError(origin, "its version", problem, fix)
+    missing = sorted(cls.__abstractmethods__) + (["api_version"] if wanted is None else [])
+    if missing:
+        raise PluginError(origin, stage, f"{cls.__name__} lacks {', '.join(missing)}")
+
+
+def _check_options(origin: Origin, stage: str, cls: type[Modality[Any]] | type[Task]) -> None:
+    """Raise unless `Config` is an attrs class that can be made without arguments."""
+    options = getattr(cls, "Config", None)
+    if not (isinstance(options, type) and attrs.has(options)):
+        raise PluginError(origin, stage, f"Config of '{cls.name}' is not an attrs class")
+    for field in attrs.fields(options):
+        if field.default is attrs.NOTHING:
+            problem = f"option '{field.name}' of '{cls.name}' has no default"
+            raise PluginError(origin, stage, problem)
