@@ -9,13 +9,17 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from functa_core.arrays import ArrayFile as ArrayFile
     from functa_core.cache import cached as cached
+    from functa_core.cache import cached_all as cached_all
+    from functa_core.cache import fingerprint as fingerprint
     from functa_core.coordinates import grid as grid
     from functa_core.coordinates import random_subset as random_subset
     from functa_core.coordinates import sphere_grid as sphere_grid
     from functa_core.dataset import Dataset as Dataset
     from functa_core.dataset import DataSource as DataSource
     from functa_core.dataset import Split as Split
+    from functa_core.dataset import skip_notes as skip_notes
     from functa_core.discovery.hookspecs import Event as Event
     from functa_core.discovery.hookspecs import hookimpl as hookimpl
     from functa_core.errors import UserError as UserError
@@ -36,15 +40,18 @@ if TYPE_CHECKING:
     from functa_core.runs.api import Run as Run
     from functa_core.runs.api import load_run as load_run
     from functa_core.runs.api import train as train
+    from functa_core.sources import Files as Files
+    from functa_core.sources import class_folders as class_folders
     from functa_core.tasks.base import Material as Material
     from functa_core.tasks.base import NotApplicable as NotApplicable
     from functa_core.tasks.base import Outcome as Outcome
     from functa_core.tasks.base import Task as Task
 
 _HOMES = {
-    "cache": ["cached"],
+    "arrays": ["ArrayFile"],
+    "cache": ["cached", "cached_all", "fingerprint"],
     "coordinates": ["grid", "random_subset", "sphere_grid"],
-    "dataset": ["DataSource", "Dataset", "Split"],
+    "dataset": ["DataSource", "Dataset", "Split", "skip_notes"],
     "discovery.hookspecs": ["Event", "hookimpl"],
     "errors": ["UserError"],
     "functaset": ["Functaset"],
@@ -65,6 +72,7 @@ _HOMES = {
     "options": ["option"],
     "runs.api": ["Run", "load_run", "train"],
     "tasks.base": ["Material", "NotApplicable", "Outcome", "Task"],
+    "sources": ["Files", "class_folders"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

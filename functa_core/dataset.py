@@ -9,6 +9,8 @@ from typing import Generic, Literal, TypeVar, overload
 import attrs
 import numpy as np
 
+from functa_core.errors import UserError
+
 S = TypeVar("S")
 Split = Literal["train", "test", "all"]
 
@@ -40,6 +42,7 @@ class Dataset(Sequence[S], Generic[S]):
         labels: an index into `label_names` for each signal (-1: unknown), or None.
         label_names: the classes, in the order that labels count them.
         notes: what the user should know about how the data was read, one sentence each.
+        is_test: whether the data itself holds out each signal, or None where it does not say.
     """
 
     ids: Sequence[str]
@@ -47,6 +50,7 @@ class Dataset(Sequence[S], Generic[S]):
     labels: Sequence[int] | None = None
     label_names: Sequence[str] = ()
     notes: Sequence[str] = ()
+    is_test: Sequence[bool] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,20 +75,95 @@ class Dataset(Sequence[S], Generic[S]):
             labels=None if self.labels is None else [self.labels[i] for i in chosen],
             label_names=self.label_names,
             notes=self.notes,
+            is_test=None if self.is_test is None else [self.is_test[i] for i in chosen],
         )
 
-    def split(
-        self, split: Split, source: DataSource, is_test: Sequence[bool] | None = None
-    ) -> Dataset[S]:
+    def split(self, split: Split, source: DataSource) -> Dataset[S]:
         """One split, in file order: by `is_test` where the data has it, else at random by seed.
 
-        A set of one signal has it in both splits, because there is nothing to hold out.
+        A set of one signal without `is_test` has it in both splits, because there is nothing to
+        hold out.
+
+        Raises:
+            UserError: `is_test` leaves one side empty, and `split` is not "all".
         """
-        if split == "all" or len(self) == 1:
+        if split == "all" or (len(self) == 1 and self.is_test is None):
             return self
-        test = random_split(len(self), source) if is_test is None else np.asarray(is_test, bool)
+        test = random_split(len(self), source) if self.is_test is None else self._told_split()
         wanted = test if split == "test" else ~test
         return self.select(np.flatnonzero(wanted).tolist())
+
+    def _told_split(self) -> np.ndarray:
+        """`is_test` (n,), with something on either side."""
+        test = np.asarray(self.is_test, bool)
+        if test.all() == test.any():
+            side, other = ("test", "training") if test.all() else ("training", "test")
+            signals = "signal" if len(test) == 1 else "signals"
+            raise UserError(
+                f"all of the data ({len(test)} {signals}) is marked as {side} data, so there is no "
+                f"{other} data.\nMark some of each, leave the marks (is_test, or folders called "
+                "'train' and 'test') out for a random split, or ask for --split all."
+            )
+        return test
+
+    def with_classes(
+        self, classes: Sequence[str | None], names: Sequence[str] | None = None
+    ) -> Dataset[S]:
+        """The same signals, labelled.
+
+        Args:
+            classes: the name of each signal's class (None: unknown).
+            names: all classes in the order in which labels count them, or None for those that are
+                named, sorted. Where there are none, there are no labels.
+        """
+        known = sorted({c for c in classes if c is not None}) if names is None else list(names)
+        if not known:
+            return attrs.evolve(self, labels=None, label_names=())
+        place = {name: i for i, name in enumerate(known)}
+        labels = [-1 if name is None else place[name] for name in classes]
+        return attrs.evolve(self, labels=labels, label_names=known)
+
+    def relabelled(self, label_names: Sequence[str]) -> Dataset[S]:
+        """The same signals, with labels that count the classes of a prepared run.
+
+        Args:
+            label_names: as the run's state has them. Without any, labels stay as they are.
+
+        Returns:
+            Classes that are not among them are labelled -1, and a note names those.
+        """
+        if self.labels is None or not label_names:
+            return self
+        classes = [self.label_names[label] if label >= 0 else None for label in self.labels]
+        unknown = {name for name in classes if name is not None} - set(label_names)
+        known = [None if name in unknown else name for name in classes]
+        notes = list(self.notes)
+        if unknown:
+            named = _listed(sorted(unknown), 5)
+            notes.append(f"classes that the run was not trained with are labelled -1: {named}")
+        return attrs.evolve(self, notes=notes).with_classes(known, label_names)
+
+
+def skip_notes(skipped: Sequence[str], what: str) -> list[str]:
+    """What `DataSource.skip_bad` left out, as a note for `Dataset.notes`.
+
+    Args:
+        skipped: ids of the signals that cannot be used.
+        what: each of them is, in the singular: "unreadable file".
+
+    Returns:
+        One sentence that counts them and names the first three; nothing if none was left out.
+    """
+    if not skipped:
+        return []
+    plural = "s" if len(skipped) > 1 else ""
+    return [f"skipped {len(skipped)} {what}{plural}: {_listed(skipped, 3)}"]
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    """Names with commas, cut after `most`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def random_split(count: int, source: DataSource) -> np.ndarray:

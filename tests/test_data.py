@@ -1,8 +1,7 @@
-"""Grids, splits, functaset files and caches."""
+"""Grids, data sets and their splits, functaset files and seeds."""
 
 import json
 import math
-import threading
 
 import attrs
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functa_core import Dataset, DataSource, Functaset, UserError, cached, grid, random_subset
+from functa_core import Dataset, DataSource, Functaset, UserError, grid, random_subset, skip_notes
 from functa_core import sphere_grid as sphere
 from functa_core.seeding import derive
 
@@ -75,8 +74,61 @@ def test_a_random_split_is_a_partition_in_file_order(count, fraction, seed):
 
 def test_a_named_split_is_kept_and_one_signal_is_in_both():
     source = DataSource()
-    assert numbers(3).split("test", source, [False, True, False]).ids == ["s1"]
+    assert numbers(3, is_test=[False, True, False]).split("test", source).ids == ["s1"]
     assert numbers(1).split("test", source).ids == numbers(1).split("train", source).ids == ["s0"]
+
+
+@pytest.mark.parametrize("marks", [[True], [True] * 4, [False] * 4])
+def test_a_split_of_the_data_has_something_on_either_side(marks):
+    data, source = numbers(len(marks), is_test=marks), DataSource()
+    for side in ("train", "test"):
+        with pytest.raises(UserError, match=f"{len(marks)} signal") as refused:
+            data.split(side, source)
+        found, lacking = ("test", "training") if marks[0] else ("training", "test")
+        assert f"marked as {found} data, so there is no {lacking} data" in str(refused.value)
+    assert data.split("all", source).ids == data.ids
+
+
+def test_what_is_selected_keeps_its_label_and_its_mark():
+    data = numbers(4, is_test=[True, False, False, True]).with_classes(["b", None, "a", "b"])
+    part = data.select([3, 1, 2])
+    assert (part.labels, part.label_names) == ([1, -1, 0], ["a", "b"])
+    assert part.split("train", DataSource()).ids == ["s1", "s2"]
+
+
+def test_labels_count_the_classes_that_there_are_or_are_said_to_be():
+    assert numbers(2).with_classes([None, None]).labels is None
+    more = numbers(2).with_classes([None, "b"], ["c", "b"])
+    assert (more.labels, more.label_names) == ([-1, 1], ["c", "b"])
+
+
+@given(
+    st.lists(st.sampled_from([*"abcdefgh", None]), min_size=1),
+    st.lists(st.sampled_from("abcdefgh"), unique=True),
+)
+def test_labels_of_new_data_count_as_the_run_does(classes, known):
+    own = numbers(len(classes), notes=["before"]).with_classes(classes)
+    data = own.relabelled(known)
+    if own.labels is None or not known:
+        assert data is own
+        return
+    assert data.label_names == known
+    told = [known[label] if label >= 0 else None for label in data.labels]
+    assert told == [name if name in known else None for name in classes]
+    unknown = sorted({c for c in classes if c is not None} - set(known))
+    assert len(data.notes) == 1 + bool(unknown)
+    assert data.notes[-1].endswith(
+        f"-1: {', '.join(unknown[:5])}" + f" and {len(unknown) - 5} more" * (len(unknown) > 5)
+        if unknown
+        else "before"
+    )
+
+
+def test_what_is_skipped_is_counted_and_named():
+    assert skip_notes([], "unreadable file") == []
+    assert skip_notes(["a"], "unreadable file") == ["skipped 1 unreadable file: a"]
+    assert skip_notes(list("abc"), "odd line") == ["skipped 3 odd lines: a, b, c"]
+    assert skip_notes(list("abcde"), "odd line") == ["skipped 5 odd lines: a, b, c and 2 more"]
 
 
 def test_datasets_load_only_what_is_asked_for():
@@ -137,42 +189,6 @@ def test_other_weights_are_refused(functaset, tmp_path):
     functaset.check_weights("f" * 64, tmp_path)
     with pytest.raises(UserError, match="other weights"):
         functaset.check_weights("e" * 64, tmp_path)
-
-
-def test_the_cache_makes_a_thing_once_and_never_half(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = []
-
-    def make(folder):
-        made.append(folder)
-        (folder / "x").write_text("1")
-        if len(made) == 1:
-            raise RuntimeError("interrupted")
-
-    with pytest.raises(RuntimeError):
-        cached("thing-v1", make)
-    assert list((tmp_path / "functa").iterdir()) == []
-    folder = cached("thing-v1", make)
-    assert folder == tmp_path / "functa" / "thing-v1"
-    assert cached("thing-v1", make) == folder
-    assert len(made) == 2
-    assert [p.name for p in (tmp_path / "functa").iterdir()] == ["thing-v1"]
-
-
-def test_two_makers_at_once_do_no_harm(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    both = threading.Barrier(2)
-
-    def make(folder):
-        both.wait(timeout=10)
-        (folder / "x").write_text("1")
-
-    threads = [threading.Thread(target=cached, args=("t", make)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [p.name for p in (tmp_path / "functa" / "t").iterdir()] == ["x"]
 
 
 @settings(max_examples=30)

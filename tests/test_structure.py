@@ -18,8 +18,8 @@ PLUGINS = [ROOT / "plugins" / f"functa-{name}" for name in ("images", "nerf", "s
 
 # A room may import from those below it.
 ROOMS = [
-    {"errors", "options", "files", "cache", "console", "seeding", "blame"}
-    | {"dataset", "observations", "coordinates"},
+    {"errors", "options", "files", "cache", "parallel", "console", "seeding", "blame"}
+    | {"dataset", "arrays", "sources", "observations", "coordinates"},
     {"modality"},
     {"networks"},
     {"meta"},
@@ -129,6 +129,7 @@ def test_the_public_api_is_this():
     assert functa_core.__all__ == sorted(
         [
             "API_VERSION",
+            "ArrayFile",
             "Artefact",
             "Baseline",
             "Box",
@@ -136,6 +137,7 @@ def test_the_public_api_is_this():
             "Dataset",
             "Event",
             "Field",
+            "Files",
             "Functaset",
             "Material",
             "Metric",
@@ -153,11 +155,15 @@ def test_the_public_api_is_this():
             "UserError",
             "__version__",
             "cached",
+            "cached_all",
+            "class_folders",
+            "fingerprint",
             "grid",
             "hookimpl",
             "load_run",
             "option",
             "random_subset",
+            "skip_notes",
             "sphere_grid",
             "train",
         ]

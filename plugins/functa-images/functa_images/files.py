@@ -1,17 +1,18 @@
 """Reading PNG and JPEG files."""
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from functa_core import UserError
-from functa_images.collection import Collection, Wanted, same_channels, same_size
-from functa_images.folders import Listing, class_folders, held_out, listed
+from functa_core import Dataset, UserError, skip_notes
+from functa_images.folders import Listing, classes_of, held_out, listed
 from functa_images.pixels import Pixels, centre_square, decode
+from functa_images.uniform import UNREADABLE, Wanted, same_channels, same_size
 
 
-def read_files(path: Path, wanted: Wanted, labels: bool, skip_bad: bool) -> Collection:
+def read_files(path: Path, wanted: Wanted, labels: bool, skip_bad: bool) -> Dataset[Pixels]:
     """All pictures of a folder, a zip archive or a single file.
 
     Args:
@@ -23,10 +24,9 @@ def read_files(path: Path, wanted: Wanted, labels: bool, skip_bad: bool) -> Coll
     Raises:
         UserError: nothing can be read, a file is damaged, sizes differ, a class is missing.
     """
-    with listed(path, labels) as listing:
-        skipped: list[str] = []
-        found = same_size(_pictures(listing, wanted.resolution, skip_bad, skipped), wanted)
-        notes = [*listing.notes(), *skip_notes(skipped)]
+    listing = listed(path, labels)
+    skipped: list[str] = []
+    found = same_size(_pictures(listing, wanted.resolution, skip_bad, skipped), wanted)
     if not found:
         raise UserError(
             f"none of the {len(skipped)} images of {path} can be read.\n"
@@ -34,22 +34,20 @@ def read_files(path: Path, wanted: Wanted, labels: bool, skip_bad: bool) -> Coll
         )
     pictures, conversions = same_channels(found, wanted)
     ids = list(pictures)
-    classes = _classes(ids, wanted) if labels else None
-    return Collection(
+    signals = Dataset(
         ids=ids,
-        pictures=list(pictures.values()),
-        classes=classes,
-        class_names=sorted({c for c in classes or () if c is not None}),
+        load=list(pictures.values()).__getitem__,
+        notes=[*listing.notes(), *skip_notes(skipped, UNREADABLE), *conversions],
         is_test=held_out(ids),
-        notes=[*notes, *conversions],
     )
+    return signals.with_classes(_classes(ids, wanted)) if labels else signals
 
 
 def _pictures(
     listing: Listing, resolution: int | None, skip_bad: bool, skipped: list[str]
 ) -> Iterator[tuple[str, Pixels]]:
     """Each file's id and picture, one at a time; ids left out are appended to `skipped`."""
-    for name in listing.ids:
+    for name in listing.names:
         picture = _read(listing, name, resolution, skip_bad)
         if picture is None:
             skipped.append(name)
@@ -60,19 +58,20 @@ def _pictures(
 def _read(listing: Listing, name: str, resolution: int | None, skip_bad: bool) -> Pixels | None:
     """One picture, or None if it is unreadable and that was said to be fine."""
     try:
-        with listing.open(name) as stream:
-            return decode(stream, resolution)
+        return decode(BytesIO(listing.files.read(listing.names[name])), resolution)
     except Exception as error:  # decoders raise almost anything on damaged files
         if skip_bad:
             return None
         raise UserError(
-            f"image {name} in {listing.where} cannot be read: {_reason(error)}.\n"
+            f"image {name} in {listing.files.root} cannot be read: {_reason(error)}.\n"
             "Mend or remove it, or leave unreadable images out with --skip-bad."
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Why a file cannot be read, in a few words."""
+    if isinstance(error, UserError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, UnidentifiedImageError):
         return "its content is neither PNG nor JPEG"
     if isinstance(error, Image.DecompressionBombError):
@@ -80,22 +79,13 @@ def _reason(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def skip_notes(skipped: Sequence[str]) -> list[str]:
-    """A sentence that counts and names what was left out, if anything was."""
-    if not skipped:
-        return []
-    more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-    plural = "s" if len(skipped) > 1 else ""
-    return [f"skipped {len(skipped)} unreadable image{plural}: {', '.join(skipped[:3])}{more}"]
-
-
-def _classes(ids: Sequence[str], wanted: Wanted) -> Sequence[str | None] | None:
+def _classes(ids: Sequence[str], wanted: Wanted) -> list[str | None]:
     """The class of each picture; new data for a finished run may have none.
 
     Raises:
         UserError: a run is being prepared and a picture lies in no class folder.
     """
-    classes = class_folders(ids)
+    classes = classes_of(ids)
     missing = [name for name, cls in zip(ids, classes, strict=True) if cls is None]
     if missing and wanted.prepared is None:
         raise UserError(
@@ -103,4 +93,4 @@ def _classes(ids: Sequence[str], wanted: Wanted) -> Sequence[str | None] | None:
             f"{len(ids)} lie in none, {missing[0]} for one.\n"
             "Sort them into one folder per class, or leave modality.labels out."
         )
-    return None if len(missing) == len(ids) else classes
+    return classes

@@ -26,14 +26,14 @@ from functa_core import (
     grid,
     random_subset,
 )
-from functa_images.collection import Collection, Wanted
 from functa_images.embedded import embedded
 from functa_images.options import ImagesConfig
 from functa_images.pictures import data_sheet, enlarged_sheet, fits_sheet
 from functa_images.pixels import CHANNEL_WORDS, Pixels, image_of, to_float
 from functa_images.published import recognise
-from functa_images.reading import read, split_of
+from functa_images.reading import read
 from functa_images.similarity import SMALLEST_SIDE, ssim
+from functa_images.uniform import Wanted
 
 PREVIEWED = 24
 """Pictures on the sheet of the data."""
@@ -82,7 +82,7 @@ class Images(Modality[np.ndarray]):
         return self.state["height"], self.state["width"], self.state["channels"]
 
     @cached_property
-    def _collection(self) -> Collection:
+    def _everything(self) -> Dataset[Pixels]:
         """All pictures of the source: read once, for however many splits are asked for."""
         wanted = Wanted(
             resolution=self.config.resolution,
@@ -95,7 +95,7 @@ class Images(Modality[np.ndarray]):
     def dataset(self, split: Split) -> Dataset[Pixels]:
         """The pictures of one split, all of one size, held in memory."""
         known = () if self._state is None else self._state["label_names"]
-        return split_of(self._collection, split, self.source, known)
+        return self._everything.relabelled(known).split(split, self.source)
 
     def prepare(self, train: Dataset[Pixels]) -> State:
         """The class names and the shape of a picture."""

@@ -50,12 +50,6 @@ def test_a_lone_array_of_any_name(save):
     assert len(read(save(data=stack(), labels=np.arange(4)))) == 4
 
 
-def test_labels_without_names_are_named_by_number(save):
-    data = read(save(images=stack(), labels=np.array([7, 5, 7, 5])))
-    assert list(data.label_names) == ["5", "7"]
-    assert data.labels == [1, 0, 1, 0]
-
-
 def test_new_arrays_count_labels_as_the_run_does(save):
     run = prepared(save(images=stack(), labels=np.array([7, 5, 7, 5])))
     data = images(save(images=stack(), labels=np.array([7, 7, 7, 9])), run.state).dataset("all")
@@ -101,52 +95,16 @@ def test_nan_is_located_counted_and_may_be_skipped(save):
     assert "skipped 2 unreadable images: 2, 3" in data.notes
 
 
+def test_what_is_no_array_of_pictures_is_refused(save):
+    with pytest.raises(UserError, match=r"no array 'images' \(found: a, b\)"):
+        read(save(a=stack(), b=stack()))
+    with pytest.raises(UserError, match="must be 4 integers"):
+        read(save(images=stack(), labels=np.arange(3)))
+
+
 def test_nothing_left_after_skipping(save):
     with pytest.raises(UserError, match="all 2 images"):
         images(save(images=np.full((2, 8, 8), np.nan)), skip_bad=True).dataset("all")
-
-
-@pytest.mark.parametrize(
-    ("beside", "message"),
-    [
-        ({"labels": np.arange(3)}, "must be 4 integers"),
-        ({"labels": np.linspace(0, 1, 4)}, "type float64"),
-        ({"labels": np.arange(4), "label_names": np.array(["a", "b"])}, "goes from 0 to 3"),
-        ({"labels": np.zeros(4, int), "label_names": np.array(["a", "a"])}, "1 different names"),
-        ({"is_test": np.array([0, 1, 0, 1])}, "must be 4 booleans"),
-        ({"is_test": np.array([True])}, "must be 4 booleans"),
-        ({"is_test": np.ones(4, bool)}, "all 4 images are marked as test"),
-        ({"is_test": np.zeros(4, bool)}, "all 4 images are marked as training"),
-    ],
-)
-def test_what_lies_beside_is_checked(save, beside, message):
-    with pytest.raises(UserError, match=message):
-        read(save(images=stack(), **beside), "train")
-
-
-def test_no_images_among_several_arrays(save):
-    with pytest.raises(UserError, match=r"no array 'images' \(found: a, b\)"):
-        read(save(a=stack(), b=stack()))
-
-
-def test_python_objects_are_not_loaded(save):
-    with pytest.raises(UserError, match="holds Python objects"):
-        read(save(images=np.array([{}, {}], dtype=object)))
-
-
-@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
-def test_damaged_files(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(b"\x93NUMPY, not really")
-    with pytest.raises(UserError, match="cannot be read as an array file"):
-        read(path)
-
-
-def test_a_file_cut_short(save):
-    path = save(images=stack())
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(UserError, match="cannot be read"):
-        read(path)
 
 
 def test_new_arrays_of_another_size(save):

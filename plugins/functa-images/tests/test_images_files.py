@@ -43,14 +43,6 @@ def test_a_nested_folder_is_read_in_order_of_its_paths(tmp_path):
     assert data.labels is None
 
 
-def test_linked_folders_are_followed_and_loops_end(tmp_path):
-    folder(tmp_path / "elsewhere", "x.png")
-    root = folder(tmp_path / "data", "a.png")
-    (root / "class").symlink_to(tmp_path / "elsewhere")
-    (root / "class" / "back").symlink_to(root)
-    assert read(root).ids == ["a.png", "class/x.png"]
-
-
 def test_jpeg_is_read(tmp_path):
     save(tmp_path / "flat.jpeg", np.full((16, 16, 3), 77, np.uint8))
     assert np.abs(read(tmp_path)[0].astype(int) - 77).max() <= 1
@@ -110,7 +102,7 @@ def test_without_one_the_seed_splits(tmp_path):
 
 def test_only_a_test_folder_is_refused(tmp_path):
     root = folder(tmp_path, "test/a.png", "test/b.png")
-    with pytest.raises(UserError, match="all 2 images are marked as test"):
+    with pytest.raises(UserError, match=r"2 signals.* marked as test data"):
         read(root, "train")
     assert len(read(root, "all")) == 2
 
@@ -176,13 +168,6 @@ def test_an_unknown_kind_of_file(tmp_path):
     path = tmp_path / "x.gif"
     path.write_bytes(b"GIF89a")
     with pytest.raises(UserError, match=r"is a \.gif file, which is not read"):
-        read(path)
-
-
-def test_a_broken_zip(tmp_path):
-    path = tmp_path / "x.zip"
-    path.write_bytes(b"PK, not really")
-    with pytest.raises(UserError, match="cannot be read as a zip"):
         read(path)
 
 

@@ -25,8 +25,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from functa_core import UserError
-from functa_nerf.files import Files
+from functa_core import Files, UserError
 from functa_nerf.pinhole import NUMBERS, read_pinhole
 from functa_nerf.plausible import check_places
 from functa_nerf.poses import checked_pose
@@ -69,7 +68,6 @@ class BlenderLayout(Layout):
     def __init__(self, files: Files, wanted: Wanted) -> None:
         self._files = files
         self._wanted = wanted
-        self._there = set(files.names)
         self._transforms: dict[str, list[str]] = {}
         for name in files.names:
             if is_transforms(name):
@@ -159,7 +157,7 @@ class BlenderLayout(Layout):
                 f"{where}: file_path '{told}' lies outside of the data; "
                 "paths must be relative to the JSON file."
             )
-        return next((whole + end for end in ("", *ENDINGS) if whole + end in self._there), None)
+        return next((whole + end for end in ("", *ENDINGS) if whole + end in self._files), None)
 
     def _there_and_missing(self, frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
         """Frames with an image, and frames without one: some published sets have both.

@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from functa_core import Dataset, DataSource, Split, cached
+from functa_core import Dataset, DataSource, Split, cached, fingerprint
 from functa_nerf import cameras, furniture, photography, surfaces
-from functa_nerf.fingerprints import fingerprint
 from functa_nerf.furniture import KINDS, Part, piece
 from functa_nerf.photography import photograph, rig, square_lens
 from functa_nerf.scenes import Scene
@@ -42,8 +41,9 @@ def embedded(split: Split, source: DataSource) -> Dataset[Scene]:
         load=lambda i: Scene(ids[i], images[i], poses[i], LENS),
         labels=[names.index(kind) for kind in kinds],
         label_names=names,
+        is_test=[i >= TRAIN for i in range(len(images))],
     )
-    return every.split(split, source, [i >= TRAIN for i in range(len(images))])
+    return every.split(split, source)
 
 
 def parts_of(index: int) -> list[Part]:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from functa_core import UserError
+from functa_core import Files, UserError
 from functa_nerf import blender, meshes, srn
 from functa_nerf.blender import BlenderLayout, is_transforms
-from functa_nerf.files import Files
 from functa_nerf.meshes import MeshLayout, MeshOptions, is_mesh
 from functa_nerf.reading import Layout, Wanted
 from functa_nerf.srn import SrnLayout, is_srn
 
 EXPECTED = f"SRN: {srn.LAYOUT}; Blender: {blender.LAYOUT}; meshes: {meshes.LAYOUT}, at any depth."
+
+
+def scene_files(root: Path) -> Files:
+    """The files of a folder or zip.
+
+    Raises:
+        UserError: it is neither, cannot be read, or is empty.
+    """
+    if not root.exists():
+        raise UserError(f"--data '{root}' does not exist; expected a folder or a .zip of scenes.")
+    if root.is_file() and root.suffix.lower() != ".zip":
+        raise UserError(
+            f"--data '{root}' is neither a folder nor a .zip; expected a folder of scenes, or a "
+            ".zip of one."
+        )
+    files = Files(root)
+    if not files.names:
+        raise UserError(f"--data '{root}' has no files in it; expected scenes.")
+    return files
 
 
 def find_layout(files: Files, wanted: Wanted, options: MeshOptions) -> Layout:

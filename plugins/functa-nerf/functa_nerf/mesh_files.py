@@ -15,8 +15,7 @@ import trimesh
 from jaxtyping import Float
 from trimesh.visual.material import PBRMaterial
 
-from functa_core import UserError
-from functa_nerf.files import Files
+from functa_core import Files, UserError
 from functa_nerf.surfaces import NO_TEXTURE, Surface, joined, plain
 
 ENDINGS = {".obj": "y", ".glb": "y", ".off": "z", ".stl": "z", ".ply": "z"}
@@ -36,7 +35,7 @@ class Companions:
 
     def __init__(self, files: Files, mesh: str) -> None:
         self._files = files
-        self._folder = posixpath.dirname(mesh)
+        self._mesh = mesh
 
     def find(self, told: str) -> str | None:
         """The file that is meant by what a mesh or material file says, None if it is not there.
@@ -46,11 +45,9 @@ class Companions:
         """
         told = told.strip().strip('"').replace("\\", "/")
         last_word = told.split()[-1] if told.split() else told
-        for name in (told, posixpath.basename(told), last_word, posixpath.basename(last_word)):
-            path = posixpath.normpath(posixpath.join(self._folder, name))
-            if path in self._files.there:
-                return path
-        return None
+        names = (told, posixpath.basename(told), last_word, posixpath.basename(last_word))
+        found = (self._files.beside(self._mesh, name) for name in names)
+        return next((path for path in found if path is not None), None)
 
     def get(self, told: str) -> bytes:
         """The contents of a named file. Raises `FileNotFoundError`, which trimesh expects."""

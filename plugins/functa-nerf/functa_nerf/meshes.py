@@ -9,7 +9,6 @@ Folders named after a split give it (see `functa_nerf.splits`).
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import shutil
 import sys
@@ -17,6 +16,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -26,14 +26,11 @@ import trimesh
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from functa_core import UserError, cached
+from functa_core import Files, UserError, cached, cached_all, class_folders, fingerprint
 from functa_nerf import cameras, mesh_files, photography, surfaces
-from functa_nerf.files import Files
-from functa_nerf.fingerprints import fingerprint
 from functa_nerf.mesh_files import ENDINGS, named_by, read_surface
 from functa_nerf.photography import photograph, rig, square_lens
 from functa_nerf.reading import Layout, Loaded, Wanted
-from functa_nerf.rendering_jobs import in_parallel
 from functa_nerf.scenes import Scene, spread
 from functa_nerf.splits import part_of
 
@@ -63,18 +60,16 @@ class MeshOptions:
 
 @attrs.frozen
 class Job:
-    """All that a process needs to render one mesh.
+    """What to render.
 
     Attributes:
-        root: of the data.
-        name: of the mesh file in it.
+        name: of the mesh file.
         key: of the result in the cache.
         seed: of the cameras, from the mesh's own content: not its name, nor how it is rendered.
         views, side, up, white: how it is rendered.
         complete: whether all files that it names are there.
     """
 
-    root: Path
     name: str
     key: str
     seed: int
@@ -94,21 +89,20 @@ class MeshLayout(Layout):
         self._files = files
         self._wanted = wanted
         self._options = options
-        self._code = f"{trimesh.__version__}-{fingerprint(*_MAKERS)}"
+        self._code = fingerprint(str(trimesh.__version__), *_MAKERS)
         self._file_of = _ids(meshes)
         self.names = list(self._file_of)
 
     def load_all(self, names: Sequence[str], whole: bool) -> list[Loaded | UserError]:
         """Render what is not in the cache, on all processors, then read everything from it."""
-        _files_of.cache_clear()  # they may have changed since
         jobs: list[Job | UserError] = []
         for name in names:
             try:
                 jobs.append(self._job(self._file_of[name]))
             except UserError as error:
                 jobs.append(error)
-        missing = {job.key: job for job in jobs if isinstance(job, Job) and not _is_cached(job)}
-        faults = dict(zip(missing, in_parallel(render, list(missing.values())), strict=True))
+        by_key = {job.key: job for job in jobs if isinstance(job, Job)}
+        faults = cached_all(by_key, partial(_render_into, self._files), "rendering meshes")
         return [
             job if isinstance(job, UserError) else faults.get(job.key) or self._scene(name, job)
             for name, job in zip(names, jobs, strict=True)
@@ -123,33 +117,27 @@ class MeshLayout(Layout):
 
     def classes(self) -> Sequence[str | None] | None:
         """The first folder of each mesh that is not named after a split."""
-        folders = [_folders(file) for file in self._file_of.values()]
         if self._options.labels is False:
             return None
         if self._options.labels is None and not all(map(_is_usual, self._file_of.values())):
             return None
-        shared = _shared(folders)
-        return [path[shared] if len(path) > shared else None for path in folders]
+        return class_folders([_folders(file) for file in self._file_of.values()])
 
     def _job(self, file: str) -> Job:
         """What to render, named by the content of all files that it takes."""
-        content = hashlib.sha256(self._files.read(file))
-        seed = int.from_bytes(content.digest()[:8])
+        data = self._files.read(file)
         companions = list(named_by(self._files, file))
+        beside: list[str | bytes] = []
         for told, path in companions:
-            there = b"" if path is None else hashlib.sha256(self._files.read(path)).digest()
-            content.update(b"\0" + told.encode() + b"\0" + there)
+            beside += [told, "not there"] if path is None else [told, "", self._files.read(path)]
         size, kind = self._wanted.size, PurePosixPath(file).suffix.lower()
         side = min(size) if isinstance(size, tuple) else size or SIDE
         up = self._options.up or ENDINGS[kind]
-        settings = (self._options.views, side, up, self._wanted.white, kind, self._code)
-        content.update(repr(settings).encode())
-        key = f"nerf-mesh-{content.hexdigest()[:32]}"
+        settings = repr((self._options.views, side, up, self._wanted.white, kind))
         return Job(
-            root=self._files.root,
             name=file,
-            key=key,
-            seed=seed,
+            key=f"nerf-mesh-{fingerprint(data, *beside, settings, self._code)}",
+            seed=int.from_bytes(hashlib.sha256(data).digest()[:8]),
             views=self._options.views,
             side=side,
             up=up,
@@ -158,12 +146,12 @@ class MeshLayout(Layout):
         )
 
     def _scene(self, name: str, job: Job) -> Loaded:
-        """A scene out of the cache."""
+        """A scene out of the cache, rendered if it is not there or damaged."""
         try:
-            images, poses = _views(job)
+            images, poses = _views(job, self._folder(job))
         except DAMAGED:
-            shutil.rmtree(cached(job.key, lambda folder: _render_into(job, folder)))
-            images, poses = _views(job)
+            shutil.rmtree(self._folder(job))
+            images, poses = _views(job, self._folder(job))
         scene = Scene(name, images, poses, square_lens(job.side))
         scene = scene.only(spread(scene.views, self._wanted.max_views))
         lacking = "Materials or textures that a mesh names are not there: its colours lack."
@@ -171,56 +159,29 @@ class MeshLayout(Layout):
             scene = scene.resized(*self._wanted.size)
         return Loaded(scene, [] if job.complete else [lacking])
 
+    def _folder(self, job: Job) -> Path:
+        return cached(job.key, partial(_render_into, self._files, job))
+
 
 def is_mesh(name: str) -> bool:
     """Whether a file is a mesh, by its ending."""
     return PurePosixPath(name).suffix.lower() in ENDINGS
 
 
-def render(job: Job) -> UserError | None:
-    """Render a mesh into the cache; what is wrong with it if it cannot be."""
-    try:
-        cached(job.key, lambda folder: _render_into(job, folder))
-    except UserError as error:
-        return error
-    return None
-
-
-def _views(job: Job) -> tuple[UInt8[Tensor, "V side side 3"], Float[Tensor, "V 4 4"]]:
-    """What a mesh was rendered to, which is done if need be; one of `DAMAGED` if it is no more."""
-    with np.load(cached(job.key, lambda folder: _render_into(job, folder)) / "views.npz") as f:
+def _views(job: Job, folder: Path) -> tuple[UInt8[Tensor, "V side side 3"], Float[Tensor, "V 4 4"]]:
+    """What a mesh was rendered to; one of `DAMAGED` if it is no more."""
+    with np.load(folder / "views.npz") as f:
         images, poses = torch.from_numpy(f["images"]), torch.from_numpy(f["poses"])
     if images.shape != (job.views, job.side, job.side, 3) or poses.shape != (job.views, 4, 4):
         raise ValueError("not what was rendered")
     return images, poses
 
 
-def _render_into(job: Job, folder: Path) -> None:
-    surface = read_surface(_files_of(job.root), job.name, job.up)
+def _render_into(files: Files, job: Job, folder: Path) -> None:
+    surface = read_surface(files, job.name, job.up)
     poses = rig((job.seed,), job.views)
     images = photograph(surface, poses, square_lens(job.side), float(job.white))
     np.savez_compressed(folder / "views.npz", images=images, poses=poses.numpy())
-
-
-@functools.lru_cache(maxsize=1)
-def _files_of(root: Path) -> Files:
-    """The files of a folder or zip, listed once in a process that renders many of them."""
-    return Files(root)
-
-
-class _NotThereError(Exception):
-    """Stops `cached` from making anything."""
-
-
-def _is_cached(job: Job) -> bool:
-    def refuse(_: Path) -> None:
-        raise _NotThereError
-
-    try:
-        cached(job.key, refuse)
-    except _NotThereError:
-        return False
-    return True
 
 
 def _ids(meshes: Sequence[str]) -> dict[str, str]:
@@ -241,12 +202,3 @@ def _is_usual(file: str) -> bool:
     folders = PurePosixPath(file).parts[:-1]
     modelnet = len(folders) >= 2 and folders[-1] in ("train", "test")
     return modelnet or (len(folders) >= 3 and folders[-1] == "models")
-
-
-def _shared(folders: Sequence[tuple[str, ...]]) -> int:
-    """How many of the first folders all meshes have in common; the last one may be the class."""
-    shortest = min(len(path) for path in folders)
-    same = 0
-    while same < shortest and len({path[same] for path in folders}) == 1:
-        same += 1
-    return max(0, min(same, shortest - 1))

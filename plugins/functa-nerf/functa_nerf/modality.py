@@ -35,9 +35,8 @@ from functa_nerf.cameras import Lens, Orbit, orbit_of
 from functa_nerf.checks import check_poses
 from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
-from functa_nerf.files import Files
 from functa_nerf.inspection import describe
-from functa_nerf.layouts import find_layout
+from functa_nerf.layouts import find_layout, scene_files
 from functa_nerf.meshes import MeshOptions
 from functa_nerf.outputs import Outputs
 from functa_nerf.planes import Undetermined, depth_range, furthest_coordinate, range_notes
@@ -274,7 +273,7 @@ class Nerf(Modality[Scene]):
     @cached_property
     def _reader(self) -> SceneReader:
         assert self.source.path is not None
-        config, files = self.config, Files(self.source.path)
+        config, files = self.config, scene_files(self.source.path)
         skip_bad = self.source.skip_bad
         wanted = Wanted(self._size, config.max_views, config.white_background, skip_bad)
         options = MeshOptions(config.mesh_views, config.mesh_up, config.mesh_labels)
@@ -284,7 +283,7 @@ class Nerf(Modality[Scene]):
             white=config.white_background,
             held_out_every=config.held_out_every,
             skip_bad=skip_bad,
-            label_names=None if self._state is None else self.state["label_names"],
+            label_names=() if self._state is None else self.state["label_names"],
         )
 
     def _embedded(self, split: Split) -> Dataset[Scene]:

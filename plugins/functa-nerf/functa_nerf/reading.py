@@ -15,8 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from functa_core import Dataset, DataSource, Split, UserError
-from functa_nerf.files import Files
+from functa_core import Dataset, DataSource, Files, Split, UserError
 from functa_nerf.resizing import Resampling, Size, resampling
 from functa_nerf.scenes import Scene
 from functa_nerf.splits import chosen
@@ -94,7 +93,7 @@ class SceneReader:
         white: whether the background is white; a scene that is all background is left out.
         held_out_every: which views of a lone scene are for testing; see `Scene.hidden`.
         skip_bad: leave unreadable scenes out instead of refusing the data.
-        label_names: classes of the prepared run, in the order in which labels count them; None
+        label_names: classes of the prepared run, in the order in which labels count them; empty
             for those that the data has.
     """
 
@@ -103,7 +102,7 @@ class SceneReader:
     white: bool
     held_out_every: int
     skip_bad: bool
-    label_names: Sequence[str] | None = None
+    label_names: Sequence[str] = ()
     _read: dict[tuple[str, bool], Loaded | UserError] = attrs.field(init=False, factory=dict)
 
     def dataset(self, split: Split, source: DataSource) -> Dataset[Scene]:
@@ -122,10 +121,8 @@ class SceneReader:
         kept = list(scenes.values())
         _check_sizes(kept)
         notes += background_notes(kept, self.white)
-        labels, label_names = self._labels(list(scenes))
-        return Dataset(
-            [scene.id for scene in kept], kept.__getitem__, labels, label_names, notes=notes
-        )
+        found = Dataset([scene.id for scene in kept], kept.__getitem__, notes=notes)
+        return self._labelled(found, list(scenes))
 
     def _usable(self, names: Sequence[str], whole: bool, notes: list[str]) -> dict[str, Scene]:
         """Scenes by name, without the unreadable and the blank ones, which are noted."""
@@ -157,15 +154,15 @@ class SceneReader:
         colours = (255,) if self.white else (255, 0)
         return any(bool((scene.images == colour).all()) for colour in colours)
 
-    def _labels(self, names: Sequence[str]) -> tuple[list[int] | None, Sequence[str]]:
-        """Labels of scenes, and the classes in the order that the labels count them."""
+    def _labelled(self, scenes: Dataset[Scene], names: Sequence[str]) -> Dataset[Scene]:
+        """Scenes, by their names in the layout, with labels that count all classes of the data."""
         classes = self.layout.classes()
         if classes is None:
-            return None, self.label_names or ()
-        known = self.label_names or sorted({one for one in classes if one is not None})
+            return scenes
         class_of = dict(zip(self.layout.names, classes, strict=True))
-        places = {one: index for index, one in enumerate(known)}
-        return [places.get(class_of[name] or "", -1) for name in names], known
+        there = sorted({one for one in classes if one is not None})
+        labelled = scenes.with_classes([class_of[name] for name in names], there)
+        return labelled.relabelled(self.label_names)
 
 
 def read_views(

@@ -17,9 +17,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import torch
 
-from functa_core import UserError
+from functa_core import Files, UserError
 from functa_nerf.cameras import Lens
-from functa_nerf.files import Files
 from functa_nerf.plausible import check_lens, check_places
 from functa_nerf.poses import checked_pose
 from functa_nerf.reading import Layout, Loaded, Wanted, read_views

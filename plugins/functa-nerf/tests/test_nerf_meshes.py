@@ -13,10 +13,9 @@ import torch
 import trimesh
 from PIL import Image
 
-from functa_core import DataSource, UserError
+from functa_core import DataSource, Files, UserError
 from functa_nerf import meshes
 from functa_nerf.config import NerfConfig
-from functa_nerf.files import Files
 from functa_nerf.mesh_files import Companions, named_by, read_surface
 from functa_nerf.modality import Nerf
 from functa_nerf.photography import photograph, rig, square_lens
@@ -213,12 +212,20 @@ def test_labels_count_the_classes_of_the_prepared_run(tmp_path):
     assert list(again.labels) == [1, 2]
 
 
+def note_renderings(monkeypatch):
+    """The names of the meshes that are rendered from here on."""
+    made, render = [], meshes._render_into
+
+    def noted(files, job, out):
+        made.append(job.name)
+        render(files, job, out)
+
+    monkeypatch.setattr(meshes, "_render_into", noted)
+    return made
+
+
 def test_a_mesh_is_rendered_once_however_it_is_called(tmp_path, monkeypatch):
-    made = []
-    render = meshes._render_into
-    monkeypatch.setattr(
-        meshes, "_render_into", lambda job, out: (made.append(job.name), render(job, out))
-    )
+    made = note_renderings(monkeypatch)
     textured_cube(tmp_path / "one")
     first = read(tmp_path / "one", mesh_views=5)[0]
     shutil.copytree(tmp_path / "one", tmp_path / "two/deeper")
@@ -269,17 +276,15 @@ def outward_glb(folder):
 @pytest.mark.parametrize("make", [textured_ply, outward_glb])
 def test_a_mesh_is_rendered_again_when_a_file_that_it_names_changes(tmp_path, monkeypatch, make):
     name, beside = make(tmp_path)
-    asked, made = [], []
-    find, render = Companions.find, meshes._render_into
+    asked = []
+    find = Companions.find
     monkeypatch.setattr(
         Companions, "find", lambda self, told: asked.append(told) or find(self, told)
     )
     read_surface(Files(tmp_path), name, "z")
     assert set(asked) == set(beside)
     assert list(named_by(Files(tmp_path), name)) == [(told, told) for told in beside]
-    monkeypatch.setattr(
-        meshes, "_render_into", lambda job, out: (made.append(job.name), render(job, out))
-    )
+    made = note_renderings(monkeypatch)
     read(tmp_path, mesh_views=2, resolution=8)
     Image.new("RGB", (4, 4), "red").save(tmp_path / "t.png")
     read(tmp_path, mesh_views=2, resolution=8)
@@ -321,14 +326,13 @@ def test_processes_give_what_one_process_gives(tmp_path):
             """
             import sys
             from pathlib import Path
-            from functa_core import DataSource
-            from functa_nerf import rendering_jobs
+            from functa_core import DataSource, parallel
             from functa_nerf.config import NerfConfig
-            from functa_nerf.files import Files
             from functa_nerf.modality import Nerf
 
             def main():
-                rendering_jobs.os.sched_getaffinity = lambda _: {0, 1}
+                parallel._processors = lambda: 2
+                parallel.TRIAL = parallel.WORTH = 0.0
                 config = NerfConfig(mesh_views=6, resolution=24, mesh_up="z")
                 data = Nerf(config, DataSource(Path(sys.argv[1]), skip_bad=True)).dataset("all")
                 print(len(data), data[3].images.double().mean().item())

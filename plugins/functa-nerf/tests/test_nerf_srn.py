@@ -238,12 +238,14 @@ def test_nothing_usable_is_an_error(tmp_path):
 def test_paths_that_hold_no_scenes_say_what_was_expected(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.zip").write_text("no zip")
+    (tmp_path / "scene.obj").write_text("v 0 0 0")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/a.jpg").write_text("x")
     for name, words in {
         "absent": "does not exist",
         "empty": "has no files",
-        "text.zip": "neither a folder nor a zip",
+        "text.zip": "cannot be read as a zip",
+        "scene.obj": "neither a folder nor a .zip",
         "other": "none of the layouts",
     }.items():
         with pytest.raises(UserError, match=words):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import healpy
 import numpy as np
 
-from functa_core import UserError
+from functa_core import ArrayFile, Dataset, UserError
 from functa_sphere.collection import Channel, Collection
 from functa_sphere.grids import Grid, HealpixGrid, LatLonGrid
 from functa_sphere.ordering import eastward, north_to_south
@@ -31,7 +29,8 @@ def read_arrays(path: Path, wanted: Wanted) -> Collection:
     Raises:
         UserError: the file is damaged, or an array is not what it should be.
     """
-    arrays = _load(path)
+    file = ArrayFile.read(path, lone="values")
+    arrays = file.arrays
     if "values" not in arrays:
         raise UserError(
             f"{path} has no array 'values' (found: {', '.join(arrays) or 'nothing'}).\n"
@@ -50,27 +49,17 @@ def read_arrays(path: Path, wanted: Wanted) -> Collection:
     several = wanted.variables is None and "variables" in arrays and len(names) > 1
     picked = names if wanted.variables is None and not several else pick_names(names, wanted, path)
     columns = [names.index(name) for name in picked]
+    signals = file.annotated(Dataset(_ids(arrays, count, path), values.__getitem__))
     return Collection(
-        ids=_ids(arrays, count, path),
+        ids=signals.ids,
         load=lambda i: np.asarray(values[i][:, columns], np.float32),
         grid=grid,
         channels=[channels[c] for c in columns],
         times=_each(arrays, "times", count, path, "iufMSU"),
-        labels=_labels(arrays, count, path),
-        label_names=[str(name) for name in arrays.get("label_names", ())],
-        is_test=_each(arrays, "is_test", count, path, "b"),
+        labels=signals.labels,
+        label_names=signals.label_names,
+        is_test=signals.is_test,
     )
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} cannot be read as an .npz file: {error}.\n"
-            "Make it with np.savez, of plain arrays and no Python objects."
-        ) from error
 
 
 def _gridded(arrays: Arrays, values: np.ndarray, path: Path) -> tuple[np.ndarray, Grid]:
@@ -127,17 +116,6 @@ def _ids(arrays: Arrays, count: int, path: Path) -> list[str]:
     if len(set(ids)) < count:
         raise UserError(f"'ids' of {path} are not unique.\nGive each field a name of its own.")
     return ids
-
-
-def _labels(arrays: Arrays, count: int, path: Path) -> Sequence[int] | None:
-    labels = _each(arrays, "labels", count, path, "iu")
-    names = arrays.get("label_names", ())
-    if labels and not -1 <= min(labels) <= max(labels) < max(len(names), 1):
-        raise UserError(
-            f"'labels' of {path} go from {min(labels)} to {max(labels)}, and there are "
-            f"{len(names)} 'label_names'.\nLabels count the names from 0; -1 means unknown."
-        )
-    return labels
 
 
 def _each(arrays: Arrays, key: str, count: int, path: Path, kinds: str) -> list[Any] | None:

@@ -198,17 +198,12 @@ def split_of(collection: Collection, split: Split, source: DataSource) -> Datase
         UserError: the data's own split leaves one side empty and `split` is not "all".
     """
     is_test = held_out(collection, source.test_fraction)
-    if split != "all" and is_test is not None and is_test.all() == is_test.any():
-        side, other = ("test", "training") if is_test.all() else ("training", "test")
-        raise UserError(
-            f"all {len(is_test)} fields are marked as {side} fields, so there are no {other} "
-            "fields.\nMark some of each, or leave `is_test` out for a random split."
-        )
     whole = Dataset(
         ids=collection.ids,
         load=lambda i: Map(collection.load(i), collection.grid),
         labels=collection.labels,
         label_names=collection.label_names,
         notes=collection.notes,
+        is_test=None if is_test is None else is_test.tolist(),
     )
-    return whole.split(split, source, None if is_test is None else is_test.tolist())
+    return whole.split(split, source)

@@ -92,7 +92,8 @@ class Sphere(Modality[Map]):
 
         Split as the data says; else by time, the last ones being held out; else by seed.
         """
-        return split_of(self._collection, split, self.source)
+        known = () if self._state is None else self._state["label_names"]
+        return split_of(self._collection, split, self.source).relabelled(known)
 
     def prepare(self, train: Dataset[Map]) -> State:
         """Channels, their ranges over the training fields, the grid, and cells never seen.

@@ -16,13 +16,12 @@ from pathlib import Path, PurePosixPath
 
 import attrs
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
-from functa_core import UserError
+from functa_core import Dataset, Files, UserError, class_folders, skip_notes
 from functa_voxels.binvox import read_binvox
-from functa_voxels.collection import Collection, pack, reduced, skip_notes
-from functa_voxels.files import Files
 from functa_voxels.meshes import ENDINGS, is_mesh, voxelised
+from functa_voxels.packing import UNUSABLE, pack, reduced, unpack
 
 SPLITS = {"train": False, "val": False, "valid": False, "validation": False, "test": True}
 """Names of folders that are a part of the data, and whether that is held out."""
@@ -48,7 +47,9 @@ class Place:
     is_test: bool | None
 
 
-def read_folder(path: Path, side: int | None, labels: bool, skip_bad: bool) -> Collection:
+def read_folder(
+    path: Path, side: int | None, labels: bool, skip_bad: bool
+) -> Dataset[Bool[np.ndarray, "r r r"]]:
     """All shapes of a folder, a zip archive, or a single mesh or .binvox file.
 
     Args:
@@ -77,16 +78,14 @@ def read_folder(path: Path, side: int | None, labels: bool, skip_bad: bool) -> C
             "Without --skip-bad the first error is shown."
         )
     _check_sizes(found)
-    kept = list(found)
-    classes = _classes(kept) if labels else None
-    return Collection(
-        ids=[place.id for place in kept],
-        packed=np.stack(list(found.values())),
-        classes=classes,
-        class_names=sorted({c for c in classes or () if c is not None}),
-        is_test=_is_test(kept),
-        notes=skip_notes(skipped),
+    packed = list(found.values())
+    signals = Dataset(
+        ids=[place.id for place in found],
+        load=lambda i: unpack(packed[i]),
+        notes=skip_notes(skipped, UNUSABLE),
+        is_test=_is_test(list(found)),
     )
+    return signals.with_classes(class_folders([p.folders for p in found])) if labels else signals
 
 
 def find(files: Files) -> list[Place]:
@@ -166,17 +165,6 @@ def _check_sizes(found: dict[Place, Packed]) -> None:
                 f"'{place.file}' {len(packed)}.\n"
                 "Choose one size that divides both with --set modality.resolution=N."
             )
-
-
-def _classes(places: Sequence[Place]) -> Sequence[str | None] | None:
-    """The class of each shape: the first folder that they do not all have in common."""
-    shared = 0
-    while all(len(p.folders) > shared + 1 for p in places) and (
-        len({p.folders[shared] for p in places}) == 1
-    ):
-        shared += 1
-    classes = [p.folders[shared] if len(p.folders) > shared else None for p in places]
-    return None if all(c is None for c in classes) else classes
 
 
 def _is_test(places: Sequence[Place]) -> list[bool] | None:

@@ -6,48 +6,27 @@ never out of date.
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import io
-import posixpath
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import attrs
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int, UInt8
 from trimesh.exchange.load import mesh_formats
 
-from functa_core import UserError, cached
+from functa_core import Files, UserError, cached, cached_all, fingerprint
 from functa_voxels import crossings, voxelising
-from functa_voxels.collection import pack
-from functa_voxels.files import Files
-from functa_voxels.jobs import in_parallel
+from functa_voxels.packing import pack
 from functa_voxels.voxelising import voxelise
 
 ENDINGS = frozenset(f".{kind}" for kind in mesh_formats() if kind not in ("stl_ascii", "xyz"))
 """What trimesh reads here, but for points. More with its optional packages (lxml for 3MF)."""
-
-
-@attrs.frozen
-class Job:
-    """All that a process needs to voxelise one mesh.
-
-    Attributes:
-        root: of the data.
-        name: of the mesh file in it.
-        side: cells a side.
-        key: of the result in the cache.
-    """
-
-    root: Path
-    name: str
-    side: int
-    key: str
+_MAKERS = (sys.modules[__name__], crossings, voxelising)
 
 
 def is_mesh(name: str) -> bool:
@@ -62,13 +41,17 @@ def voxelised(
 
     What is not in the cache is made on all processors.
     """
-    _files_of.cache_clear()  # they may have changed since
-    jobs = [_job(files, name, side) for name in names]
-    missing = {job.key: job for job in jobs if isinstance(job, Job) and not _is_cached(job)}
-    faults = dict(zip(missing, in_parallel(_make, list(missing.values())), strict=True))
-    return [
-        job if isinstance(job, UserError) else faults.get(job.key) or _kept(job) for job in jobs
-    ]
+    code = fingerprint(str(trimesh.__version__), *_MAKERS)
+    keys = [_key(files, name, side, code) for name in names]
+    job_of = {k: name for k, name in zip(keys, names, strict=True) if not isinstance(k, UserError)}
+    make = partial(_write, files, side)
+    faults = cached_all(job_of, make, "voxelising meshes")
+
+    def kept(key: str) -> UInt8[np.ndarray, "r r bytes"] | UserError:
+        # Made again should somebody have emptied the cache meanwhile.
+        return faults.get(key) or _read(cached(key, partial(make, job_of[key])))
+
+    return [key if isinstance(key, UserError) else kept(key) for key in keys]
 
 
 def read_mesh(files: Files, name: str) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
@@ -114,13 +97,12 @@ class _Companions:
 
     def __init__(self, files: Files, mesh: str) -> None:
         self._files = files
-        self._folder = posixpath.dirname(mesh)
-        self._there = set(files.names)
+        self._mesh = mesh
 
     def get(self, told: str) -> bytes:
         """The contents of a named file. Raises `FileNotFoundError`, which trimesh expects."""
-        path = posixpath.normpath(posixpath.join(self._folder, told.replace("\\", "/")))
-        if path not in self._there:
+        path = self._files.beside(self._mesh, told)
+        if path is None:
             raise FileNotFoundError(told)
         return self._files.read(path)
 
@@ -131,15 +113,14 @@ class _Companions:
         return self
 
 
-def _job(files: Files, name: str, side: int) -> Job | UserError:
+def _key(files: Files, name: str, side: int, code: str) -> str | UserError:
+    """Of the solid in the cache; what is wrong if the mesh cannot be read."""
     try:
-        content = hashlib.sha256(files.read(name))
-        for buffer in _buffers(files, name):
-            content.update(buffer)
+        content = [files.read(name), *_buffers(files, name)]
     except UserError as error:
         return error
-    content.update(f"{PurePosixPath(name).suffix.lower()} {side} {_code()}".encode())
-    return Job(files.root, name, side, f"voxels-mesh-{content.hexdigest()[:32]}")
+    kind = PurePosixPath(name).suffix.lower()
+    return f"voxels-mesh-{fingerprint(*content, kind, str(side), code)}"
 
 
 def _buffers(files: Files, name: str) -> list[bytes]:
@@ -155,53 +136,13 @@ def _buffers(files: Files, name: str) -> list[bytes]:
     return found
 
 
-@functools.cache
-def _code() -> str:
-    """What made a solid: the code and the mesh library."""
-    digest = hashlib.sha256(str(trimesh.__version__).encode())
-    for module in (sys.modules[__name__], crossings, voxelising):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _make(job: Job) -> UserError | None:
-    """Voxelise a mesh into the cache; what is wrong with it if it cannot be."""
-    try:
-        cached(job.key, lambda folder: _write(job, folder))
-    except UserError as error:
-        return error
-    return None
-
-
-def _write(job: Job, folder: Path) -> None:
-    vertices, faces = read_mesh(_files_of(job.root), job.name)
-    solid: Bool[np.ndarray, "r r r"] = voxelise(vertices, faces, job.side)
+def _write(files: Files, side: int, name: str, folder: Path) -> None:
+    """Voxelise a mesh into a folder of the cache."""
+    vertices, faces = read_mesh(files, name)
+    solid: Bool[np.ndarray, "r r r"] = voxelise(vertices, faces, side)
     np.save(folder / "packed.npy", pack(solid))
 
 
-def _kept(job: Job) -> UInt8[np.ndarray, "r r bytes"]:
-    """A solid out of the cache; made again should somebody have emptied that meanwhile."""
-    folder = cached(job.key, lambda folder: _write(job, folder))
+def _read(folder: Path) -> UInt8[np.ndarray, "r r bytes"]:
     packed: UInt8[np.ndarray, "r r bytes"] = np.load(folder / "packed.npy")
     return packed
-
-
-@functools.lru_cache(maxsize=1)
-def _files_of(root: Path) -> Files:
-    """The files of a folder or zip, listed once in a process that reads many of them."""
-    return Files(root)
-
-
-class _NotThereError(Exception):
-    """Stops `cached` from making anything."""
-
-
-def _is_cached(job: Job) -> bool:
-    def refuse(_: Path) -> None:
-        raise _NotThereError
-
-    try:
-        cached(job.key, refuse)
-    except _NotThereError:
-        return False
-    return True

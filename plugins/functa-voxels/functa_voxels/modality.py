@@ -27,7 +27,6 @@ from functa_core import (
     UserError,
     grid,
 )
-from functa_voxels.collection import Collection, split_of
 from functa_voxels.config import VoxelsConfig
 from functa_voxels.embedded import embedded
 from functa_voxels.measures import METRICS
@@ -97,7 +96,7 @@ class Voxels(Modality[Shape]):
         return int(self.state["resolution"])
 
     @cached_property
-    def _collection(self) -> Collection:
+    def _everything(self) -> Dataset[Shape]:
         """All shapes of the source: read once, for however many splits are asked for."""
         side = self.config.resolution if self._state is None else self._side
         path = embedded() if self.source.path is None else self.source.path
@@ -106,7 +105,7 @@ class Voxels(Modality[Shape]):
     def dataset(self, split: Split) -> Dataset[Shape]:
         """The shapes of one split, all of one size, held in memory with a bit for each cell."""
         known = () if self._state is None else self._state["label_names"]
-        return split_of(self._collection, split, self.source, known)
+        return self._everything.relabelled(known).split(split, self.source)
 
     def prepare(self, train: Dataset[Shape]) -> State:
         """The class names and the resolution."""

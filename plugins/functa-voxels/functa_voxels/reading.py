@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from functa_core import UserError
+import numpy as np
+from jaxtyping import Bool
+
+from functa_core import Dataset, UserError
 from functa_voxels.arrays import read_arrays
-from functa_voxels.collection import Collection
 from functa_voxels.folders import read_folder
 from functa_voxels.meshes import ENDINGS
 
@@ -14,7 +16,9 @@ ARRAYS = (".npy", ".npz")
 FILES = (".binvox", ".zip", *sorted(ENDINGS))
 
 
-def read(path: Path, side: int | None, labels: bool, skip_bad: bool) -> Collection:
+def read(
+    path: Path, side: int | None, labels: bool, skip_bad: bool
+) -> Dataset[Bool[np.ndarray, "r r r"]]:
     """All shapes of an array file, a folder, a zip archive, or a single mesh or .binvox file.
 
     Args:

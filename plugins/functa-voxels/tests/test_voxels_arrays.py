@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from voxels_helpers import blobs, prepared, read, voxels
 
 from functa_core import UserError
-from functa_voxels.collection import pack, reduced, unpack
+from functa_voxels.packing import pack, reduced, unpack
 
 
 @pytest.fixture
@@ -145,42 +145,14 @@ def test_bad_shapes_may_be_skipped(save):
         voxels(save(voxels=np.zeros((2, 8, 8, 8))), skip_bad=True).dataset("all")
 
 
-@pytest.mark.parametrize(
-    ("beside", "message"),
-    [
-        ({"labels": np.arange(3)}, "must be 4 integers"),
-        ({"labels": np.linspace(0, 1, 4)}, "type float64"),
-        ({"labels": np.arange(4), "label_names": np.array(["a", "b"])}, "goes from 0 to 3"),
-        ({"labels": np.zeros(4, int), "label_names": np.array(["a", "a"])}, "1 different names"),
-        ({"is_test": np.array([0, 1, 0, 1])}, "must be 4 booleans"),
-        ({"is_test": np.ones(4, bool)}, "all 4 shapes are marked as test"),
-        ({"is_test": np.zeros(4, bool)}, "all 4 shapes are marked as training"),
-    ],
-)
-def test_what_lies_beside_is_checked(save, beside, message):
-    with pytest.raises(UserError, match=message):
-        read(save(voxels=blobs(), **beside), "train")
-
-
-def test_unknown_keys(save):
-    with pytest.raises(UserError, match=r"no array 'voxels' or 'voxels_packed' \(found: a, b\)"):
-        read(save(a=blobs(), b=blobs()))
-
-
-def test_python_objects_are_not_loaded(save):
-    with pytest.raises(UserError, match="holds Python objects"):
-        read(save(voxels=np.array([{}, {}], dtype=object)))
-
-
-@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
-def test_damaged_files(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(b"\x93NUMPY, not really")
-    with pytest.raises(UserError, match="cannot be read as an array file"):
-        read(path)
-
-
 def test_new_shapes_of_another_size(save):
     run = prepared(save(voxels=blobs()))
     with pytest.raises(UserError, match="12 cells a side cannot be reduced to 8"):
         voxels(save(voxels=blobs(side=12)), run.state).dataset("all")
+
+
+def test_what_is_no_array_of_shapes_is_refused(save):
+    with pytest.raises(UserError, match=r"no array 'voxels' or 'voxels_packed' \(found: a, b\)"):
+        read(save(a=blobs(), b=blobs()))
+    with pytest.raises(UserError, match="must be 4 booleans"):
+        read(save(voxels=blobs(), is_test=np.ones(3, bool)))

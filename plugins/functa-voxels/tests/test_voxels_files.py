@@ -39,9 +39,6 @@ def test_a_zip_is_read_like_the_folder(meshes, tmp_path):
     from_zip, from_folder = (read(p, resolution=16) for p in (tmp_path / "data.zip", meshes))
     assert list(from_zip.ids) == list(from_folder.ids)
     assert all(np.array_equal(a, b) for a, b in zip(from_zip, from_folder, strict=True))
-    (tmp_path / "bad.zip").write_bytes(b"PK nothing")
-    with pytest.raises(UserError, match="cannot be read as a zip"):
-        read(tmp_path / "bad.zip")
 
 
 def test_shapenet(tmp_path):
@@ -199,7 +196,7 @@ def test_nothing_to_read(tmp_path):
 def test_folders_that_are_all_of_one_part(tmp_path):
     (tmp_path / "test").mkdir()
     trimesh.creation.box((1, 1, 1)).export(tmp_path / "test" / "x.stl")
-    with pytest.raises(UserError, match="all 1 shapes are marked as test"):
+    with pytest.raises(UserError, match=r"1 signal.* marked as test data"):
         read(tmp_path, "train", resolution=8)
 
 

@@ -1,4 +1,4 @@
-"""What reading a source of pictures gives, whatever kind of file it was."""
+"""Pictures made equal in size and channels, whatever kind of file they came from."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,26 +7,8 @@ import attrs
 from functa_core import UserError
 from functa_images.pixels import CHANNEL_WORDS, Pixels, to_channels
 
-
-@attrs.frozen(eq=False)
-class Collection:
-    """All pictures of a source, equal in size and channels.
-
-    Attributes:
-        ids: an index or a relative path for each picture, unique.
-        pictures: one array for each.
-        classes: the name of each one's class (None: unknown), or None where there are no labels.
-        class_names: all classes in the order the data has them.
-        is_test: which ones the data itself holds out, or None where it does not say.
-        notes: what the user should know about how they were read, one sentence each.
-    """
-
-    ids: Sequence[str]
-    pictures: Sequence[Pixels]
-    classes: Sequence[str | None] | None = None
-    class_names: Sequence[str] = ()
-    is_test: Sequence[bool] | None = None
-    notes: Sequence[str] = ()
+UNREADABLE = "unreadable image"
+"""What is left out with --skip-bad."""
 
 
 @attrs.frozen

@@ -1,0 +1,138 @@
+"""Signals in array files: .npy, or .npz with labels and a split beside them."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import numpy as np
+
+from functa_core.dataset import Dataset
+from functa_core.errors import UserError
+
+S = TypeVar("S")
+BESIDE = ("labels", "label_names", "is_test")
+"""Keys of an .npz file that are not the signals."""
+DAMAGED = (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises for files that it cannot read."""
+
+
+@attrs.frozen(eq=False)
+class ArrayFile:
+    """The arrays of a .npy or .npz file.
+
+    Attributes:
+        path: of the file, for messages.
+        arrays: by name.
+    """
+
+    path: Path
+    arrays: Mapping[str, np.ndarray]
+
+    @classmethod
+    def read(cls, path: Path, lone: str) -> ArrayFile:
+        """Read a file of plain arrays; Python objects are not loaded, because they can run code.
+
+        Args:
+            path: of the file.
+            lone: what to call the array of a .npy file, which has no name.
+
+        Raises:
+            UserError: it is damaged, or holds Python objects.
+        """
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return cls(path, {lone: loaded})
+            with loaded:
+                return cls(path, {key: loaded[key] for key in loaded.files})
+        except DAMAGED as error:
+            if "Object arrays" in str(error):
+                raise UserError(
+                    f"{path} holds Python objects, which are not loaded because they can run "
+                    f"code.\nSave plain arrays: np.savez(file, {lone}=np.stack(…))."
+                ) from error
+            # What begins as neither .npy nor .npz does, numpy takes for a pickle.
+            reason = "it is neither .npy nor .npz" if "pickle" in str(error) else error
+            raise UserError(
+                f"{path} cannot be read as an array file: {reason}.\n"
+                "Make it with np.save or np.savez."
+            ) from error
+
+    def signals_key(self, *keys: str, beside: Sequence[str] = ()) -> str:
+        """The name of the array that holds the signals.
+
+        Args:
+            keys: names that it may have, the preferred one first.
+            beside: names that other arrays may have, besides labels, label_names and is_test.
+
+        Returns:
+            The first of `keys` that is there, else the only array that is nothing else.
+
+        Raises:
+            UserError: none is there, and there are several others or none.
+        """
+        for key in keys:
+            if key in self.arrays:
+                return key
+        others = [key for key in self.arrays if key not in (*BESIDE, *beside)]
+        if len(others) == 1:
+            return others[0]
+        named = " or ".join(f"'{key}'" for key in keys)
+        raise UserError(
+            f"{self.path} has no array {named} (found: {', '.join(self.arrays) or 'nothing'}).\n"
+            f"Save the data under {'that name' if len(keys) == 1 else 'one of these names'}: "
+            f"np.savez(file, {keys[0]}=…)."
+        )
+
+    def annotated(self, signals: Dataset[S]) -> Dataset[S]:
+        """The signals with the labels and the split that the file has beside them.
+
+        Args:
+            signals: all n of the file, in its order. The file may have `labels` (n) integers, -1
+                for unknown, `label_names`, which the labels count from 0 (without them a class is
+                called by its number), and `is_test` (n) booleans.
+
+        Raises:
+            UserError: one of these arrays is not what it should be.
+        """
+        count = len(signals)
+        is_test = self._column("is_test", count, "b", "booleans")
+        signals = attrs.evolve(signals, is_test=None if is_test is None else is_test.tolist())
+        labels = self._column("labels", count, "iu", "integers (-1: unknown)")
+        if labels is None:
+            return signals
+        values = [int(label) for label in labels]
+        names = self._label_names(values)
+        return signals.with_classes([names.get(v) for v in values], list(names.values()))
+
+    def _column(self, key: str, count: int, kinds: str, words: str) -> np.ndarray | None:
+        """An array with one entry of some kind for each signal, None if it is not there."""
+        array = self.arrays.get(key)
+        if array is not None and (array.shape != (count,) or array.dtype.kind not in kinds):
+            raise UserError(
+                f"'{key}' of {self.path} has shape {array.shape} and type {array.dtype}.\n"
+                f"It must be {count} {words}, one for each signal."
+            )
+        return array
+
+    def _label_names(self, labels: Sequence[int]) -> dict[int, str]:
+        """The name of each label but -1."""
+        low, high = min(labels, default=-1), max(labels, default=-1)
+        if "label_names" in self.arrays:
+            stored = self.arrays["label_names"].ravel().tolist()
+            names = [n.decode(errors="replace") if isinstance(n, bytes) else str(n) for n in stored]
+            named = dict(enumerate(names))
+        else:
+            named = {label: str(label) for label in sorted(set(labels)) if label >= 0}
+        if len(set(named.values())) < len(named) or low < -1 or (high >= 0 and high not in named):
+            raise UserError(
+                f"'label_names' of {self.path} has {len(set(named.values()))} different names, and "
+                f"'labels' goes from {low} to {high}.\n"
+                "Labels count the names from 0, each name is there once, and -1 means unknown."
+            )
+        return named
