@@ -1,9 +1,10 @@
-"""Distributions that pip installs into a folder, which is then put on the path."""
+"""Distributions that pip installs into a folder, and commands with that folder on the path."""
 
 import base64
 import csv
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,25 @@ import zipfile
 from pathlib import Path
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+PLUGINS = Path(__file__).parent / "plugins"
+TINY_IMAGES = [
+    part
+    for option in ("meta.steps=1", "model.width=8", "model.depth=3", "model.latent_dim=4")
+    for part in ("--set", option)
+] + ["--set", "modality.resolution=8"]
+"""Options of a whole run of the modality `images` that takes a second or two."""
+
+
+def functa(folder: Path, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own that finds what is installed in the folder."""
+    path = os.pathsep.join([str(folder), str(PLUGINS), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", "functa_core", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep), **variables},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def install(folder: Path, name: str, module: str, text: str) -> None:

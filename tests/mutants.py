@@ -267,9 +267,27 @@ def functa_modalities():
         name = "mutant"
     return [Mutant]
 """
+TASK = """
+@hookimpl
+def functa_tasks():
+    import attrs
+    from functa_core import Task, option
+
+    @attrs.frozen
+    class Options:
+        many: int = option(1, "{help}")
+
+    class Mutated(Task):
+        name, summary, api_version, Config = "{name}", "Mutate.", 1, Options
+
+        def run(self, material, out): ...
+    return [Mutated]
+"""
 MODULES: list[tuple[str, str]] = [
     ("entry-point", BODY + "\n@hookimpl\ndef functa_evnet(event): ...\n"),
     ("entry-point", BODY.replace('"mutant"', '"other"')),
     ("light-import", "import yaml\n" + BODY),
+    ("tasks", BODY + TASK.format(name="report", help="a number")),
+    ("tasks", BODY + TASK.format(name="mutated", help="")),
 ]
 """Plugins with a defect in the module of their entry point, and the check that finds it."""

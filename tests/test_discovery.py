@@ -4,14 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from distributions import install
+from distributions import PLUGINS, TINY_IMAGES, functa, install, install_all
 
 from functa_core.discovery.installed import installed
-
-PLUGINS = Path(__file__).parent / "plugins"
 
 ANNOUNCE = """
 from functa_core import hookimpl
@@ -85,28 +82,21 @@ BROKEN = {
 }
 
 
-def functa(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(folder), str(PLUGINS)])
-    return subprocess.run(
-        [sys.executable, "-m", "functa_core", *arguments],
-        env={**os.environ, "PYTHONPATH": path, **variables},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+def distribution(case: str) -> tuple[str, str, str]:
+    """A broken plugin under a name of its own: entry point, module and text."""
+    number = list(BROKEN).index(case)
+    text = BROKEN[case][0]
+    for quote in "\"'":
+        text = text.replace(f"name = {quote}broken{quote}", f"name = {quote}b{number}{quote}")
+    return f"b{number}", f"broken{number}", text
 
 
 @pytest.fixture(scope="module")
 def listing(tmp_path_factory):
     """`plugins list --json` with all broken plugins installed at once, each under its own name."""
     folder = tmp_path_factory.mktemp("site")
-    for i, (text, _, _) in enumerate(BROKEN.values()):
-        name = f"b{i}"
-        for quote in "\"'":
-            text = text.replace(f"name = {quote}broken{quote}", f"name = {quote}{name}{quote}")
-        install(folder, name, f"broken{i}", text)
-    install(folder, "twin", "twin_a", "")
-    install(folder, "twin", "twin_b", "")
+    cases = [distribution(case) for case in BROKEN]
+    install_all(folder, [*cases, ("twin", "twin_a", ""), ("twin", "twin_b", "")])
     done = functa(folder, "plugins", "list", "--json")
     assert done.returncode == 0, done.stderr
     install(folder, "hangs", "hangs", "import time; time.sleep(1e6)")
@@ -155,10 +145,11 @@ def test_one_that_hangs_is_given_up(tmp_path):
 
 
 def test_a_good_plugin_works_beside_the_broken(listing, tmp_path):
+    """Beside all of them at once, one that hangs too; tests/test_isolation.py has each alone."""
     folder, _ = listing
-    arguments = ["train", "--modality", "clips", "--out", str(tmp_path / "run")]
-    done = functa(folder, *arguments, "--set", "meta.steps=2")
+    done = functa(folder, "run", "--modality", "images", "--out", tmp_path / "run", *TINY_IMAGES)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_asking_for_a_broken_one_shows_its_failure(listing):
@@ -197,6 +188,7 @@ def test_help_and_version_import_neither_torch_nor_plugins(tmp_path):
         ["--version"],
         ["run", "--help"],
         ["plugins", "--help"],
+        ["loud", "--help"],  # as of a task, which it may be
         ["plugins", "available"],
         ["plugins", "new", "tides"],
         ["plugins", "install", "images"],

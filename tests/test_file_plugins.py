@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 import functa_core
-from functa_core.discovery import hookspecs
 from functa_core.files import sha256
 
 ONE = """
@@ -141,48 +140,3 @@ def test_what_is_no_file(functa, tmp_path):
     code, _, err = functa("train", "--set", "modality.plugin=3")
     assert code == 2
     assert "modality.plugin must be a path" in err
-
-
-HOOKS = sorted(name for name in vars(hookspecs) if name.startswith(f"{hookspecs.PROJECT}_"))
-
-
-def test_every_hook_is_called_in_a_run(functa, file, tmp_path):
-    """A plugin that implements them all; each notes that it was called."""
-    calls = tmp_path / "calls"
-    file.write_text(
-        ONE
-        + f"""
-from functa_core import hookimpl
-
-def note(line):
-    with open({str(calls)!r}, "a") as file:
-        print(line, file=file)
-
-@hookimpl
-def functa_modalities():
-    note("functa_modalities")
-    return [Mine]
-
-@hookimpl
-def functa_event(event):
-    note("functa_event")
-    note(event.kind)
-"""
-    )
-    code, _, err = functa("run", "--plugin", file, "--out", tmp_path / "run", *TINY)
-    assert code == 0, err
-    lines = set(calls.read_text().splitlines())
-    assert set(HOOKS) <= lines
-    kinds = {"run started", "step finished", "checkpoint saved", "evaluated"}
-    assert lines - set(HOOKS) == kinds
-
-
-@pytest.mark.parametrize("hook", HOOKS)
-def test_every_hook_is_documented(hook):
-    from inspect import signature
-    from pathlib import Path
-
-    text = (Path(__file__).parents[1] / "docs" / "plugins.md").read_text()
-    arguments = ", ".join(signature(getattr(hookspecs, hook)).parameters)
-    assert f"`{hook}({arguments})`" in text
-    assert getattr(hookspecs, hook).__doc__

@@ -3,8 +3,8 @@
 import sys
 
 import pytest
+from distributions import install
 from mutants import MODULES, MUTANTS
-from test_discovery import install
 
 from functa_core.testing import CHECKS, Subject, run_checks
 

@@ -429,7 +429,7 @@ def test_several_modalities_and_broken_ones(functa, refused, tmp_path, monkeypat
     assert "ZeroDivisionError" in refused(NUMPY, "--out", "run", "--modality", "clips")
     code, _, err = functa("import-deepmind", NUMPY, "--out", tmp_path / "run")
     assert code == 0
-    assert "left out: modality 'clips' failed" in err
+    assert "left out: plugin functa-clips 1.0 failed: from_published of modality 'clips'" in err
 
 
 def test_evaluating_without_data_and_resuming(functa, tmp_path, imported):

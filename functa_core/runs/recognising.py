@@ -8,7 +8,7 @@ from typing import Any
 
 from functa_core.console import warn
 from functa_core.discovery.loading import Plugin, load_plugin, load_working
-from functa_core.errors import UserError
+from functa_core.errors import UserError, summary
 from functa_core.modality import Published
 
 
@@ -69,7 +69,7 @@ def _ask(plugin: Plugin, config: Mapping[str, Any]) -> Published | None:
         raise
     except (Exception, SystemExit) as error:
         raise BrokenAnswer(
-            f"modality '{plugin.modality.name}' failed to read the configuration "
-            f"({type(error).__name__}: {error}). Report it to its author."
+            f"plugin {plugin.origin.label} failed: from_published of modality "
+            f"'{plugin.modality.name}' raised {summary(error)}. Report it to its author."
         ) from error
     return answer
