@@ -13,7 +13,7 @@ from PIL import Image
 from functa_core import load_run
 
 
-@pytest.fixture(scope="module", params=["images", "nerf", "voxels"])
+@pytest.fixture(scope="module", params=["images", "nerf", "sphere", "voxels"])
 def default_run(request, tmp_path_factory):
     """`functa run --modality M` with no other option than where to."""
     out = tmp_path_factory.mktemp("default") / request.param
@@ -29,8 +29,8 @@ def default_run(request, tmp_path_factory):
 
 
 # The least that the figures may fall to: a change of the method that costs quality shows here.
-GOLDEN = {"images": 21.0, "nerf": 16.9, "voxels": 17.5}
-AHEAD_OF_MEAN = {"images": 6.0, "nerf": 3.0, "voxels": 6.0}
+GOLDEN = {"images": 21.0, "nerf": 16.9, "sphere": 29.5, "voxels": 17.5}
+AHEAD_OF_MEAN = {"images": 6.0, "nerf": 3.0, "sphere": 6.0, "voxels": 6.0}
 
 
 @pytest.mark.slow
@@ -51,8 +51,9 @@ def test_pictures_are_of_the_test_signals(default_run):
     """Not a grey blur: decoded pictures resemble their own signal more than any other."""
     modality, out = default_run
     run = load_run(out)
-    # Of voxels the first ten are all aeroplanes, some much alike; six apart they are of all kinds.
-    some = slice(0, 60, 6) if modality == "voxels" else slice(0, 10)
+    # Of voxels the first ten are all aeroplanes, some much alike, and of fields all are seasons;
+    # six apart they are of all kinds.
+    some = slice(0, 60, 6) if modality in ("sphere", "voxels") else slice(0, 10)
     signals = run.dataset("test")[some]
     decoded = run.decode(run.functaset("test").latents[some]).numpy()
     if modality == "images":
@@ -63,6 +64,12 @@ def test_pictures_are_of_the_test_signals(default_run):
         originals = np.stack([np.asarray(signals[i]) for i in range(10)])
         error = ((decoded[:, None] - originals[None]) ** 2).mean(axis=(2, 3, 4))
         assert (error.argmin(axis=1) == np.arange(10)).sum() >= 8
+    elif modality == "sphere":
+        assert decoded.shape == (10, 46, 90, 1)
+        originals = np.stack([signals[i].values for i in range(10)])
+        fits = decoded.reshape(10, 1, -1, 1)
+        error = ((fits - originals[None]) ** 2 * signals[0].grid.areas[:, None]).sum(axis=(2, 3))
+        assert (error.argmin(axis=1) == np.arange(10)).all()
     else:
         assert decoded.shape[2:] == (32, 32, 3)
         corners = decoded[:, :, [0, -1]][:, :, :, [0, -1]]

@@ -7,7 +7,8 @@ of the Earth, though (Natural Earth, public domain), in which everything bluish 
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -21,13 +22,27 @@ BLUER = 32
 @cache
 def land_raster() -> Float32[np.ndarray, "h w"] | None:
     """1 on land and 0 on water, equal angles from 90°N and 180°W; None without the picture."""
-    try:
-        with (files("cartopy") / PICTURE).open("rb") as stream, Image.open(stream) as image:
-            rgb = np.asarray(image.convert("RGB")).astype(int)
-    except (ImportError, OSError):
+    path = _picture()
+    if path is None:
         return None
+    with Image.open(path) as image:
+        rgb = np.asarray(image.convert("RGB")).astype(int)
     land: Float32[np.ndarray, "h w"] = (rgb[..., 2] - rgb[..., 0] < BLUER).astype(np.float32)
     return land
+
+
+def _picture() -> Path | None:
+    """Where Cartopy's picture is, found without importing Cartopy, or None.
+
+    Importing it loads PROJ (pyproj's own copy, 9.5 say). ecCodes, which reads GRIB, brings another
+    one (9.8) and loads it with RTLD_GLOBAL (`findlibs._load_globally`), so that the first copy
+    calls into the second, and the process ends with SIGSEGV or "free(): invalid pointer" in the
+    destructors of PROJ's global objects. `import eccodes, pyproj` alone does (eccodes 2.50.0 with
+    eckitlib's libproj 9.8.1, pyproj 3.7.2).
+    """
+    package = find_spec("cartopy")
+    folders = [] if package is None else package.submodule_search_locations or []
+    return next((p for folder in folders if (p := Path(folder) / PICTURE).is_file()), None)
 
 
 def land_share(points: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n"] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import attrs
@@ -102,6 +103,19 @@ def axes_of(variable: xr.DataArray) -> Axes | None:
         return None
     level = found.get("level")
     return Axes(found["latitude"], found["longitude"], level, tuple(others))
+
+
+def with_axes(dataset: xr.Dataset) -> xr.Dataset:
+    """With latitudes and longitudes as dimensions where they lie along others: lat(y), lon(x).
+
+    Two along one dimension list points, which are no grid, and stay as they are.
+    """
+    along: dict[Hashable, list[Hashable]] = {}
+    for name, coordinate in dataset.coords.items():
+        if coordinate.ndim == 1 and (is_latitude(coordinate) or is_longitude(coordinate)):
+            along.setdefault(coordinate.dims[0], []).append(name)
+    found = {d: names[0] for d, names in along.items() if len(names) == 1}
+    return dataset.swap_dims({d: name for d, name in found.items() if d != name})
 
 
 def _kind(coordinate: xr.DataArray) -> str | None:

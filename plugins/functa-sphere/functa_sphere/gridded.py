@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from functa_core import UserError
 from functa_sphere.collection import Channel, Collection
-from functa_sphere.conventions import Axes, axes_of, time_text, valid_time
+from functa_sphere.conventions import Axes, axes_of, time_text, valid_time, with_axes
 from functa_sphere.grids import LatLonGrid
 from functa_sphere.opening import open_datasets
 from functa_sphere.ordering import eastward, north_to_south
@@ -31,7 +31,8 @@ def read_gridded(path: Path, wanted: Wanted) -> Collection:
     Raises:
         UserError: the file or what was asked of it cannot be used.
     """
-    datasets, notes = open_datasets(path)
+    opened, notes = open_datasets(path)
+    datasets = [with_axes(dataset) for dataset in opened]
     channels: list[tuple[Channel, xr.DataArray]] = []
     grid: LatLonGrid | None = None
     for variable in pick_variables(datasets, wanted, path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -31,7 +31,7 @@ class LatLonGrid:
 
     Attributes:
         latitudes: (h) degrees, strictly falling.
-        longitudes: (w) degrees east from 0 to below 360, strictly rising.
+        longitudes: (w) degrees east, strictly rising over less than 360; from 0 on in data.
     """
 
     latitudes: Float64[np.ndarray, " h"]
@@ -42,6 +42,17 @@ class LatLonGrid:
         """`rows` latitudes and twice as many longitudes, cell centres of equal angle."""
         step = 180 / rows
         return cls(90 - step * (np.arange(rows) + 0.5), step * (np.arange(2 * rows) + 0.5))
+
+    @classmethod
+    def spanned(cls, latitudes: Sequence[float], longitudes: Sequence[float]) -> LatLonGrid:
+        """Evenly spaced, each axis given as (first, last, number).
+
+        Longitudes may begin west of 0°, for a region that reaches across it.
+        """
+        first, last, rows = latitudes
+        west, east, columns = longitudes
+        north, south = max(first, last), min(first, last)
+        return cls(np.linspace(north, south, int(rows)), np.linspace(west, east, int(columns)))
 
     @property
     def shape(self) -> tuple[int, ...]:

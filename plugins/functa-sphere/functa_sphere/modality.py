@@ -194,25 +194,35 @@ class Sphere(Modality[Map]):
         Args:
             field: of B latents.
             resolution: latitudes of a regular grid with twice as many longitudes, from north to
-                south and from 0° east: (B, h, w, C). None for the grid of the training data, which
-                may be HEALPix: (B, cells, C).
+                south and from 0° east: (B, h, w, C). None for the grid that the options ask for,
+                or that of the training data, which may be HEALPix: (B, cells, C).
         """
-        grid = self._grid if resolution is None else LatLonGrid.regular(resolution)
+        grid = self._grid_of(resolution)
         values = self._atlas.values(field, grid.points)
         return torch.from_numpy(values).reshape(len(field), *grid.shape, -1)
+
+    def _grid_of(self, resolution: int | None) -> Grid:
+        """What is decoded to where nobody says more: a resolution, the options, or the data's."""
+        latitudes, longitudes = self.config.output_latitudes, self.config.output_longitudes
+        if resolution is not None:
+            return LatLonGrid.regular(resolution)
+        if latitudes is None or longitudes is None:
+            return self._grid
+        return LatLonGrid.spanned(latitudes, longitudes)
 
     def render(
         self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
     ) -> list[Artefact]:
         """For each latent a map, a turning globe, and the values as NetCDF or a HEALPix map.
 
-        The values are on the grid of the training data, or on `resolution` latitudes and twice as
-        many longitudes. Cells that no training field has a value in are left empty.
+        The values are on the grid of the training data, on the one that the options ask for, or on
+        `resolution` latitudes and twice as many longitudes. Cells that no training field has a
+        value in are left empty.
         """
-        sky = isinstance(self._grid, HealpixGrid) and resolution is None
-        grids: list[Grid] = [LatLonGrid.regular(resolution)] if resolution else [self._grid]
+        grids = [self._grid_of(resolution)]
         nside = self.config.output_nside
         if nside is not None:
+            sky = isinstance(grids[0], HealpixGrid)
             grids = [HealpixGrid(nside)] if sky else [*grids, HealpixGrid(nside)]
         artefacts = []
         for i, name in enumerate(names):

@@ -47,9 +47,45 @@ class SphereConfig:
         "null: the data's own, if it was HEALPix, else none",
         choices=tuple(2**k for k in range(14)),
     )
+    output_latitudes: tuple[float, ...] | None = option(
+        None,
+        "first, last and number of the latitudes that decoding writes, in degrees: [90, -90, 61]. "
+        "null: the data's own, or what --resolution says",
+    )
+    output_longitudes: tuple[float, ...] | None = option(
+        None,
+        "first, last and number of the longitudes, in degrees east: [0, 357, 120], or "
+        "[-10, 40, 51] for a region. null: the data's own",
+    )
     coastlines: bool | None = option(
         None,
         "whether maps show the Earth's coastlines. null: for latitude-longitude grids and not for "
         "HEALPix maps, which are often of the sky",
         choices=(True, False),
     )
+
+    def __attrs_post_init__(self) -> None:
+        _check_axes(self.output_latitudes, self.output_longitudes)
+
+
+def _check_axes(latitudes: tuple[float, ...] | None, longitudes: tuple[float, ...] | None) -> None:
+    """That both or neither are given, and make a grid."""
+    if (latitudes is None) != (longitudes is None):
+        given, missing = ("latitudes", "longitudes") if latitudes else ("longitudes", "latitudes")
+        raise ValueError(f"output_{given} needs output_{missing} beside it")
+    if latitudes is None or longitudes is None:
+        return
+    for name, axis in (("latitudes", latitudes), ("longitudes", longitudes)):
+        if len(axis) != 3 or axis[2] < 2 or axis[2] != int(axis[2]):
+            raise ValueError(
+                f"output_{name} must be first, last and number (at least 2), got {list(axis)}"
+            )
+    if latitudes[0] == latitudes[1] or max(map(abs, latitudes[:2])) > 90:
+        raise ValueError(
+            f"output_latitudes must go between two latitudes of -90 to 90, got {list(latitudes)}"
+        )
+    if not 0 < longitudes[1] - longitudes[0] < 360:
+        raise ValueError(
+            "output_longitudes must go east, less than once around (the last of 360 is 357 if "
+            f"they are 3 degrees apart), got {list(longitudes)}"
+        )

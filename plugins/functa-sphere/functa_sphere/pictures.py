@@ -81,8 +81,11 @@ def write_sheet(path: Path, view: View, rows: Sequence[Row], coastlines: bool) -
             low, high = row.limits(signed)
             for i in chosen:
                 _draw(axes[i], view, row.panels[i], (low, high), coastlines)
+            last = axes[chosen[-1]]
+            # Points say that what is signed goes on beyond the ends of its colours.
+            beyond = "both" if signed else "neither"
             bar = figure.colorbar(
-                axes[chosen[-1]].images[0], ax=axes[chosen[-1]], shrink=0.8, aspect=14, pad=0.02
+                last.images[0], ax=last, shrink=0.8, aspect=14, pad=0.02, extend=beyond
             )
             bar.ax.tick_params(labelsize=6)
             bar.set_label(row.unit, size=6)

@@ -56,6 +56,19 @@ def test_zarr(tmp_path, store):
     )
 
 
+@pytest.mark.parametrize("name", ["x.grib", "x.zarr"])
+def test_levels_and_times_of_grib_and_zarr(tmp_path, name):
+    data = temperatures(times=2, levels=2)
+    if name == "x.grib":
+        write_grib(tmp_path / name, data.t.values[:, 1], levels=(850,))
+        write_grib(tmp_path / name, data.t.values[:, 0], levels=(500,), mode="ab")
+    else:
+        data.to_zarr(tmp_path / name, zarr_format=2)
+    assert len(sphere(tmp_path / name, variable="t", level=850.0).dataset("all")) == 2
+    (got,) = values_of(tmp_path / name, variable="t", level=850.0, time="2017-01-01T12")
+    assert got[:, 0] == pytest.approx(data.t.values[1, 1].ravel(), abs=0.01)
+
+
 def test_grib(tmp_path):
     data = temperatures(times=2)
     write_grib(tmp_path / "x.grib", data.t.values)
@@ -92,6 +105,16 @@ def test_names_and_units_that_people_use(nc):
             for axis in (latitude, longitude):
                 del renamed[axis].attrs["units"]
         got = values_of(nc(renamed, f"{latitude}.nc"), variable="t")
+        assert np.array_equal(got, values_of(nc(data), variable="t"))
+
+
+def test_axes_by_standard_name_and_along_other_dimensions(nc):
+    data = temperatures(times=2)
+    renamed = data.rename(latitude="a", longitude="b")
+    renamed.a.attrs, renamed.b.attrs = {"standard_name": "latitude"}, {"standard_name": "longitude"}
+    along = data.swap_dims(latitude="y", longitude="x")
+    for name, other in (("named.nc", renamed), ("along.nc", along)):
+        got = values_of(nc(other, name), variable="t")
         assert np.array_equal(got, values_of(nc(data), variable="t"))
 
 

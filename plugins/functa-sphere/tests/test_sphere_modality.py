@@ -17,6 +17,7 @@ from functa_core import UserError
 from functa_sphere.collection import Map
 from functa_sphere.embedded import embedded
 from functa_sphere.grids import HealpixGrid, LatLonGrid
+from functa_sphere.options import SphereConfig
 from functa_sphere.scaling import Scaling
 
 
@@ -172,6 +173,42 @@ def test_levels_are_written_as_an_axis(tmp_path):
     assert new[0].values == pytest.approx(run.decode(Vertical(1, 2), 12)[0].reshape(-1, 2).numpy())
 
 
+def test_decoding_to_a_grid_of_ones_own(tmp_path, path):
+    """Any evenly spaced latitudes and longitudes, of a region across 0° too."""
+    own = {"output_latitudes": (30.0, 60.0, 4.0), "output_longitudes": (-10.0, 20.0, 7.0)}
+    run = prepared(path, variable="u", **own)
+    run.render(Vertical(1, 1), tmp_path, ["a"])
+    data = xr.open_dataset(tmp_path / "a.nc")
+    assert data.latitude.values == pytest.approx([60, 50, 40, 30])
+    assert data.longitude.values == pytest.approx([-10, -5, 0, 5, 10, 15, 20])
+    low, high = run.state["low"][0], run.state["high"][0]
+    z = np.sin(np.deg2rad(data.latitude.values))
+    expected = low + (0.5 + z / 2) * (high - low)
+    assert data.u.values == pytest.approx(np.repeat(expected[:, None], 7, axis=1), rel=1e-5)
+    assert run.decode(Vertical(1, 1)).shape == (1, 4, 7, 1)
+    assert run.decode(Vertical(1, 1), 8).shape == (1, 8, 16, 1), "--resolution goes before"
+
+
+@pytest.mark.parametrize(
+    ("latitudes", "longitudes", "message"),
+    [
+        ((90.0, -90.0, 61.0), None, "output_latitudes needs output_longitudes"),
+        (None, (0.0, 357.0, 120.0), "output_longitudes needs output_latitudes"),
+        ((90.0, -90.0), (0.0, 357.0, 120.0), "output_latitudes must be first, last and number"),
+        ((90.0, -90.0, 61.0), (0.0, 357.0, 1.0), "output_longitudes must be first, last and"),
+        ((90.0, -90.0, 60.5), (0.0, 357.0, 120.0), "output_latitudes must be first, last"),
+        ((91.0, -90.0, 61.0), (0.0, 357.0, 120.0), "of -90 to 90"),
+        ((40.0, 40.0, 61.0), (0.0, 357.0, 120.0), "two latitudes"),
+        ((90.0, -90.0, 61.0), (0.0, 360.0, 121.0), "less than once around"),
+        ((90.0, -90.0, 61.0), (40.0, -10.0, 20.0), "must go east"),
+    ],
+)
+def test_grids_that_are_none(latitudes, longitudes, message):
+    """Refused with the options, before anything is read or written."""
+    with pytest.raises(ValueError, match=message):
+        SphereConfig(output_latitudes=latitudes, output_longitudes=longitudes)
+
+
 @pytest.mark.parametrize("resolution", [None, 12])
 def test_healpix_maps_are_written(tmp_path, path, resolution):
     run = prepared(path, variable="u", output_nside=8)
@@ -314,18 +351,3 @@ def test_a_run_from_the_command_line(tmp_path):
     out = ["--latents", tmp_path / "b.safetensors", "--out", tmp_path / "b", "--resolution", 8]
     assert functa("decode", "--run", tmp_path / "run", *out).returncode == 0
     assert xr.open_dataset(tmp_path / "b" / "000001.nc").t.shape == (8, 16)
-
-
-@pytest.mark.slow
-def test_the_default_run_beats_its_baselines(tmp_path):
-    """`functa run --modality sphere` with no other option than where to."""
-    command = [sys.executable, "-m", "functa_core", "run", "--modality", "sphere"]
-    done = subprocess.run([*command, "--out", tmp_path / "run"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    ours = metrics["reconstruction"]["test"]["psnr_db"]
-    baselines = {name: row["psnr_db"] for name, row in metrics["baselines"].items()}
-    assert ours > 29.5
-    assert ours > baselines["nearest"] + 3
-    assert ours > baselines["mean"] + 6
-    assert "pca" in baselines
