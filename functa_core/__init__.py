@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from functa_core.modality import Artefact as Artefact
     from functa_core.modality import Baseline as Baseline
     from functa_core.modality import Box as Box
+    from functa_core.modality import Codec as Codec
     from functa_core.modality import Field as Field
     from functa_core.modality import Metric as Metric
     from functa_core.modality import Modality as Modality
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from functa_core.tasks.base import NotApplicable as NotApplicable
     from functa_core.tasks.base import Outcome as Outcome
     from functa_core.tasks.base import Task as Task
+    from functa_core.tasks.classify import load_classifier as load_classifier
+    from functa_core.tasks.compress import decompress as decompress
 
 _HOMES = {
     "arrays": ["ArrayFile"],
@@ -60,6 +63,7 @@ _HOMES = {
         "Artefact",
         "Baseline",
         "Box",
+        "Codec",
         "Field",
         "Metric",
         "Modality",
@@ -73,6 +77,8 @@ _HOMES = {
     "runs.api": ["Run", "load_run", "train"],
     "tasks.base": ["Material", "NotApplicable", "Outcome", "Task"],
     "sources": ["Files", "class_folders"],
+    "tasks.classify": ["load_classifier"],
+    "tasks.compress": ["decompress"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

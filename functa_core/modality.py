@@ -129,6 +129,27 @@ class Metric:
 
 
 @attrs.frozen
+class Codec:
+    """A modality's obvious codec, for compressed latents to be compared with.
+
+    Attributes:
+        name: as people know it.
+        settings: what to try, coarse to fine; a setting is a number or a word.
+        code: (B signals, their whole observations on the CPU, setting) → the bits that each signal
+            takes (B,), and what decoding them gives at the observations' queries (B, N, C).
+        counts: a sentence on what these bits are of, and what is left out of them.
+    """
+
+    name: str
+    settings: Sequence[float | str]
+    code: Callable[
+        [Sequence[Any], Observations, float | str],
+        tuple[Float[Tensor, " B"], Float[Tensor, "B N C"]],
+    ]
+    counts: str
+
+
+@attrs.frozen
 class Published:
     """What a modality makes of the configuration of a published checkpoint.
 
@@ -289,6 +310,26 @@ class Modality(ABC, Generic[S]):
         and PCA.
         """
         return {}
+
+    def raw(self, signals: Sequence[S]) -> Float[Tensor, "B C *shape"] | None:
+        """Signals as arrays on a grid of 1, 2 or 3 axes, for baselines that work on raw data.
+
+        Args:
+            signals: B of them.
+
+        Returns:
+            Finite numbers on the CPU, channels first, of one shape for all signals of a run.
+
+        Default: None, no such baselines.
+        """
+        return None
+
+    def codec(self) -> Codec | None:
+        """The obvious codec of such data, for compressed latents to be compared with.
+
+        Default: None.
+        """
+        return None
 
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B *shape"]:
         """Signals as plain arrays at a resolution, as the network gives them or cut to the range.

@@ -14,6 +14,7 @@ import torch
 from functa_core import (
     Artefact,
     Box,
+    Codec,
     Dataset,
     Field,
     Metric,
@@ -28,6 +29,7 @@ from functa_core import (
 )
 
 EVENTS: list[Any] = []
+RAW_SAMPLES = 16
 
 
 @attrs.frozen
@@ -100,6 +102,14 @@ class Clips(Modality[np.ndarray]):
 
         return [Metric("worst", "V", False, worst)]
 
+    def raw(self, signals: Sequence[np.ndarray]) -> torch.Tensor:
+        places = np.linspace(0, 1, RAW_SAMPLES)
+        rows = [np.interp(places, np.linspace(0, 1, len(clip)), clip) for clip in signals]
+        return torch.from_numpy(np.stack(rows).astype(np.float32))[:, None]
+
+    def codec(self) -> Codec:
+        return Codec("rounding", (2, 8), _rounded, "bits of the samples, nothing else")
+
     def render(
         self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
     ) -> list[Artefact]:
@@ -130,6 +140,14 @@ def _made(longest: int) -> tuple[list[np.ndarray], list[int]]:
         clips.append((0.6 * loud + 0.3 * np.cos(4 * np.pi * time)).astype(np.float32))
         labels.append(label)
     return clips, labels
+
+
+def _rounded(
+    signals: Sequence[np.ndarray], observations: Observations, setting: float | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    bits = torch.tensor([float(int(setting) * len(clip)) for clip in signals])
+    levels = 2 ** int(setting) - 1
+    return bits, (observations.known_values * levels / 2).round() * 2 / levels
 
 
 def _read(path: Path) -> tuple[list[np.ndarray], list[int]]:

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from functa_core import (
     Artefact,
     Box,
+    Codec,
     Dataset,
     Field,
     Metric,
@@ -26,6 +27,7 @@ from functa_core import (
     grid,
     random_subset,
 )
+from functa_images.codec import jpeg
 from functa_images.embedded import embedded
 from functa_images.options import ImagesConfig
 from functa_images.pictures import data_sheet, enlarged_sheet, fits_sheet
@@ -58,6 +60,7 @@ class Images(Modality[np.ndarray]):
             "lr_final": 0.02,
         },
     }
+    tasks = ("classify", "compress")
 
     config: ImagesConfig
 
@@ -138,6 +141,15 @@ class Images(Modality[np.ndarray]):
         if min(height, width) < SMALLEST_SIDE:
             return ()
         return (Metric("ssim", "", True, lambda p, o: ssim(p, o, height, width)),)
+
+    def raw(self, signals: Sequence[np.ndarray]) -> Float[Tensor, "B C h w"]:
+        """Pictures as floats from 0 to 1, channels first."""
+        pictures = np.stack([to_float(signal) for signal in signals])
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+
+    def codec(self) -> Codec | None:
+        """JPEG, which has no alpha channel."""
+        return None if self._shape[2] == 4 else jpeg()
 
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B h w C"]:
         """Pictures as floats, clipped to 0 to 1.

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from functa_core import (
     Artefact,
+    Codec,
     Dataset,
     Field,
     Metric,
@@ -26,6 +27,7 @@ from functa_core import (
     UnitSphere,
     UserError,
 )
+from functa_sphere.codec import filled, jpeg2000
 from functa_sphere.collection import Channel, Collection, Map, held_out, split_of
 from functa_sphere.conventions import time_text
 from functa_sphere.embedded import embedded
@@ -59,6 +61,7 @@ class Sphere(Modality[Map]):
             "chunk": 4096,
         },
     }
+    tasks = ("compress",)
 
     config: SphereConfig
 
@@ -176,6 +179,16 @@ class Sphere(Modality[Map]):
         name = "rmse" if len(self._channels) == 1 else f"rmse_{channel.key}"
         compute = partial(self._scaling.rmse, channel=place)
         return Metric(name, channel.units, higher_is_better=False, compute=compute)
+
+    def raw(self, signals: Sequence[Map]) -> Float[Tensor, "B C *cells"]:
+        """Scaled values on the grid; each field's mean where a cell has none."""
+        values = filled(self.observations(signals))
+        shape = signals[0].grid.shape
+        return values.transpose(1, 2).reshape(len(values), -1, *shape)
+
+    def codec(self) -> Codec | None:
+        """JPEG 2000, where the run's grid is one of latitudes and longitudes."""
+        return jpeg2000() if isinstance(self._grid, LatLonGrid) else None
 
     @cached_property
     def _atlas(self) -> Atlas:

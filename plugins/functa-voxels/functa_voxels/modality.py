@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from functa_core import (
     Artefact,
     Box,
+    Codec,
     Dataset,
     Field,
     Metric,
@@ -27,6 +28,7 @@ from functa_core import (
     UserError,
     grid,
 )
+from functa_voxels.codec import packed_bits
 from functa_voxels.config import VoxelsConfig
 from functa_voxels.embedded import embedded
 from functa_voxels.measures import METRICS
@@ -73,7 +75,9 @@ class Voxels(Modality[Shape]):
             "lr": 5e-4,
             "lr_final": 0.05,
         },
+        "tasks": {"classify": {"steps": 100}},  # convolutions in three dimensions take long
     }
+    tasks = ("classify", "compress")
 
     config: VoxelsConfig
 
@@ -182,6 +186,14 @@ class Voxels(Modality[Shape]):
         chosen = torch.zeros(count, dtype=torch.bool, device=observations.weights.device)
         chosen[fixed_cells(count, points)] = True
         return chosen.expand(len(observations), -1)
+
+    def raw(self, signals: Sequence[Shape]) -> Float[Tensor, "B 1 r r r"]:
+        """Shapes as floats, 1 where a cell is filled and 0 elsewhere."""
+        return torch.from_numpy(np.stack(signals).astype(np.float32))[:, None]
+
+    def codec(self) -> Codec:
+        """A bit for each cell, compressed without loss."""
+        return packed_bits()
 
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B r r r"]:
         """Occupancies from 0 to 1 at the centres of `resolution`³ cells; None: the native ones."""
