@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 TASKS: dict[str, tuple[str, str]] = {
     "views": ("Views", "Predict new views of test signals from 1, 2, 4, … of their views."),
-    "classify": ("Classify", "Tell the classes of test signals from their latents."),
-    "compress": ("Compress", "Store the latents of test signals in few bits."),
+    "classify": ("Classify", "Tell classes from latents; accuracy beside baselines."),
+    "compress": (
+        "Compress",
+        "Store latents in few bits; PSNR against bits, beside the modality's codec.",
+    ),
 }
 """All tasks of the core: the class in the module of the task's name, and its summary."""
 
