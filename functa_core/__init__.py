@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from functa_core.modality import Box as Box
     from functa_core.modality import Codec as Codec
     from functa_core.modality import Field as Field
+    from functa_core.modality import Mask as Mask
     from functa_core.modality import Metric as Metric
     from functa_core.modality import Modality as Modality
     from functa_core.modality import Published as Published
@@ -65,6 +66,7 @@ _HOMES = {
         "Box",
         "Codec",
         "Field",
+        "Mask",
         "Metric",
         "Modality",
         "Published",

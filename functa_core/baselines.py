@@ -18,6 +18,8 @@ from functa_core.observations import Observations
 MOST_SIGNALS = 5000
 MOST_NUMBERS = 10**8
 """A baseline sees at most this many training signals, and numbers, evenly spread over the set."""
+LEAST_NOISE = 1e-6
+"""Of a Gaussian's largest variance: without any, few rows would be taken to determine all."""
 
 
 def make_baselines(
@@ -31,6 +33,19 @@ def make_baselines(
     if grid is None:
         return {}
     return {"mean": grid.mean, "nearest": grid.nearest, "pca": grid.pca(latent_numbers)}
+
+
+def make_completions(
+    modality: Modality[Any], train: Dataset[Any], latent_numbers: int
+) -> Mapping[str, Baseline]:
+    """The same for signals of which a part is hidden: PCA is conditioned on what is visible."""
+    own = modality.baselines(train)
+    if own:
+        return own
+    grid = GridBaselines.of(modality, train)
+    if grid is None:
+        return {}
+    return {"mean": grid.mean, "nearest": grid.nearest, "pca": grid.completion(latent_numbers)}
 
 
 @attrs.frozen(eq=False)
@@ -93,6 +108,36 @@ class GridBaselines:
             return _like(fitted.inverse_transform(fitted.transform(filled)), observations)
 
         return project
+
+    def completion(self, components: int) -> Baseline:
+        """The mean of a Gaussian fitted to the training signals, given what is visible.
+
+        The Gaussian is probabilistic PCA (Tipping and Bishop, 1999): as many principal components
+        as a latent has numbers, and noise σ² of the mean variance of the others. With M = WᵀW of
+        the visible rows, the coefficients' mean is (M + σ² (Λ - σ²)⁻¹)⁻¹ Wᵀ (x - μ).
+        """
+        count = min(components, len(self.rows) - 1, self.rows.shape[1])
+        if count < 1:
+            return self.mean
+        fitted = PCA(count, svd_solver="randomized", random_state=0).fit(self.rows)
+        variance = fitted.explained_variance_.astype(np.float64)
+        noise = max(float(fitted.noise_variance_), LEAST_NOISE * float(variance[0]))
+        penalty = noise / np.maximum(variance - noise, LEAST_NOISE * noise)
+        axes = fitted.components_.astype(np.float64)
+        middle = fitted.mean_.astype(np.float64)
+
+        def complete(signals: Sequence[Any], observations: Observations, visible: Tensor) -> Tensor:
+            shown = _flat_weights(observations.masked(visible)).numpy() > 0
+            values = observations.known_values.flatten(1).numpy()
+            made = np.empty(values.shape)
+            for row, (seen, value) in enumerate(zip(shown, values, strict=True)):
+                some = axes[:, seen]
+                normal = some @ some.T + np.diag(penalty)
+                coefficients = np.linalg.solve(normal, some @ (value - middle)[seen])
+                made[row] = middle + coefficients @ axes
+            return _like(made, observations)
+
+        return complete
 
 
 def score(

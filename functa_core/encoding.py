@@ -58,11 +58,15 @@ class Encoder:
             chunk=self.chunk,
         )
 
+    def context(self, observations: Observations) -> Observations:
+        """Those of the observations that a fit reads."""
+        used = self.modality.fitted(observations)
+        return (observations if used is None else observations.masked(used)).compact()
+
     def fit(self, observations: Observations) -> list[Float[Tensor, "B *latent"]]:
         """Latents after 0, 1, … inner steps, without a graph."""
-        used = self.modality.fitted(observations)
-        context = observations if used is None else observations.masked(used)
-        path = self.learner.solver.fit(self.problem(context.compact()), self.inner_steps)
+        problem = self.problem(self.context(observations))
+        path = self.learner.solver.fit(problem, self.inner_steps)
         return [latent.detach() for latent in path]
 
     def field(self, latents: Float[Tensor, "B *latent"]) -> NetworkField:

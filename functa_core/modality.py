@@ -166,6 +166,23 @@ class Published:
     batch_size: int = 16
 
 
+@attrs.frozen
+class Mask:
+    """A named way to hide part of what was measured of signals.
+
+    Attributes:
+        name: key in metrics.json, in options and of the folder of its pictures.
+        summary: what is seen and what is hidden, in a few words.
+        visible: (signals, observations, generator) → (B, N) bool, True where observed. The
+            observations are all that `Modality.observations` gives of these signals; whatever is
+            random comes from the generator, and the same generator gives the same mask.
+    """
+
+    name: str
+    summary: str
+    visible: Callable[[Sequence[Any], Observations, Generator], Tensor]
+
+
 Baseline = Callable[[Sequence[Any], Observations, Tensor], Tensor]
 """(signals, observations, visible (B, N)) → predicted values (B, N, C).
 
@@ -303,6 +320,10 @@ class Modality(ABC, Generic[S]):
         """
         return None
 
+    def masks(self) -> Sequence[Mask]:
+        """Named ways to hide part of a signal, to be imputed from the rest. Default: none."""
+        return ()
+
     def baselines(self, train: Dataset[S]) -> Mapping[str, Baseline]:
         """What to compare with when signals do not share their queries. Default: nothing.
 
@@ -385,6 +406,42 @@ class Modality(ABC, Generic[S]):
         Default: none.
         """
         return []
+
+    def compare_masked(
+        self,
+        signals: Sequence[S],
+        visible: Sequence[Bool[Tensor, " _n"]],
+        fields: Mapping[str, Field],
+        out: Path,
+    ) -> list[Artefact]:
+        """Pictures of what was observed of signals, what fields make of it, and the truth.
+
+        Args:
+            signals: B of them.
+            visible: for each signal which of its observations were seen, in the order of
+                `observations([signal])`.
+            fields: of B latents each, by a few words that say what is special about them.
+            out: an existing folder.
+
+        Default: `compare`, which does not show what was hidden.
+        """
+        return self.compare(signals, fields, out)
+
+    def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """The way from one signal to another, as animations or sequences of files.
+
+        Args:
+            fields: ways side by side, by what is special about them; the F latents of each are
+                its F frames, in order.
+            out: an existing folder.
+
+        Default: `render` of every frame.
+        """
+        return [
+            artefact
+            for way, field in fields.items()
+            for artefact in self.render(field, out, [f"{way}-{i:03d}" for i in range(len(field))])
+        ]
 
     def describe(self, signals: Dataset[S]) -> Mapping[str, str]:
         """Lines for `functa inspect` beside those the core prints. Default: none."""

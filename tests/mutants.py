@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from functa_clips import Clips, ClipsConfig
 
-from functa_core import Artefact, Box, Metric, Observations, Spec, option
+from functa_core import Artefact, Box, Mask, Metric, Observations, Spec, option
 
 MUTANTS: list[tuple[str, type[Clips]]] = []
 
@@ -144,6 +144,24 @@ class SeedsGlobally(Clips):
         np.random.seed(0)  # noqa: NPY002 - the defect
         np.random.rand(1)  # noqa: NPY002
         return super().dataset(split)
+
+
+@caught_by("masks")
+class HidesNothing(Clips):
+    def masks(self):
+        everything = Mask("all", "everything", lambda s, o, g: torch.ones_like(o.weights).bool())
+        return [*super().masks(), everything]
+
+
+@caught_by("masks")
+class MaskOfItsOwn(Clips):
+    def masks(self):
+        def scattered(signals, observations, generator):
+            own = torch.Generator()
+            own.seed()
+            return super(MaskOfItsOwn, self).masks()[1].visible(signals, observations, own)
+
+        return [Mask("scattered", "some samples are heard", scattered)]
 
 
 @caught_by("weight-zero")

@@ -141,6 +141,7 @@ def test_the_public_api_is_this():
             "Files",
             "Functaset",
             "Material",
+            "Mask",
             "Metric",
             "Modality",
             "NotApplicable",

@@ -88,7 +88,7 @@ def test_what_cannot_be_done_is_skipped_in_a_run_and_refused_by_name(clips_run, 
     assert "no views" in reason
     code, _, err = functa("views", "--run", clips_run)
     assert (code, err.strip()) == (2, f"functa: error: {reason}")
-    assert not (clips_run / "tasks").exists()
+    assert not (clips_run / "tasks" / "views").exists()
 
 
 def test_a_refused_task_encodes_nothing(bars_run, functa, tmp_path):
@@ -140,3 +140,4 @@ def test_the_configuration_has_the_tasks_that_the_modality_declares(functa):
     _, printed, _ = functa("config", "--modality", "images")
     assert "tasks:\n  classify:\n    seeds: 3" in printed
     assert "  compress:\n    bits: [3, 4, 5, 6, 8]" in printed
+    assert "  impute:\n    masks: null" in printed

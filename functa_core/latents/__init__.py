@@ -1,1 +1,1 @@
-"""Models of latents: what is learned about a table of numbers (n, Z)."""
+"""Models of a table of latents (n, Z): numbers in, numbers out, nothing of runs or of data."""

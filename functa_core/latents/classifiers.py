@@ -74,7 +74,7 @@ class LatentClassifier:
     def save(self, path: Path) -> None:
         """Write a safetensors file atomically; parent folders are made."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {"mean": self.standardiser.mean, "std": self.standardiser.std}
+        tensors |= self.standardiser.tensors()
         about = {"label_names": list(self.label_names), "weights_sha256": self.weights_sha256}
         save_tensors(path, tensors, {"classifier": json.dumps(about)})
 
@@ -100,10 +100,12 @@ class LatentClassifier:
 
     @classmethod
     def _from(cls, about: dict[str, Any], tensors: dict[str, Tensor]) -> LatentClassifier:
-        standardiser = Standardiser(tensors.pop("mean"), tensors.pop("std"))
+        standardiser = Standardiser.from_tensors(
+            {name: tensors.pop(name) for name in ("mean", "std", "kept")}
+        )
         state = {name.removeprefix("network."): value for name, value in tensors.items()}
         classes, width = state["last.weight"].shape
-        network = MLP(len(standardiser.mean), classes, width)
+        network = MLP(standardiser.dimensions, classes, width)
         network.load_state_dict(state)
         if len(about["label_names"]) != classes:
             raise ValueError(f"{len(about['label_names'])} names for {classes} classes")

@@ -62,13 +62,13 @@ class Quantiser:
         """Distance of two levels in standard deviations."""
         return self.reach / self._middle
 
-    def symbols(self, latents_nZ: Float[Tensor, "n Z"]) -> Int[np.ndarray, "n Z"]:
-        """The nearest level of each number, counted from 0."""
+    def symbols(self, latents_nZ: Float[Tensor, "n Z"]) -> Int[np.ndarray, "n K"]:
+        """The nearest level of each number that is not the same everywhere, counted from 0."""
         places = (self.standardiser.apply(latents_nZ.double()) / self.step).round() + self._middle
-        levels: Int[np.ndarray, "n Z"] = places.clamp(0, self.levels - 1).to(torch.int32).numpy()
+        levels: Int[np.ndarray, "n K"] = places.clamp(0, self.levels - 1).to(torch.int32).numpy()
         return levels
 
-    def values(self, symbols: Int[np.ndarray, "n Z"]) -> Float[Tensor, "n Z"]:
+    def values(self, symbols: Int[np.ndarray, "n K"]) -> Float[Tensor, "n Z"]:
         """Latents at these levels."""
         places = torch.from_numpy(symbols).double() - self._middle
         return self.standardiser.invert(places * self.step).float()
@@ -117,16 +117,16 @@ class Compressed:
     def latents(self) -> Float[Tensor, "n *latent"]:
         """The latents, exactly as they were after quantisation."""
         coder = _coders().stack.AnsCoder(self.words)
-        symbols = coder.decode(_model(self.frequencies), int(np.prod(self.shape)))
+        count = self.shape[0] * self.quantiser.standardiser.dimensions
+        symbols = coder.decode(_model(self.frequencies), count)
         return self.quantiser.values(symbols.reshape(self.shape[0], -1)).reshape(self.shape)
 
     def save(self, path: Path) -> None:
         """Write a safetensors file atomically; parent folders are made."""
         arrays = {
             "frequencies": self.frequencies,
-            "mean": self.quantiser.standardiser.mean.float().numpy(),
-            "std": self.quantiser.standardiser.std.float().numpy(),
             "words": self.words,
+            **{k: v.numpy() for k, v in self.quantiser.standardiser.tensors().items()},
         }
         about = {
             "format": FORMAT,
@@ -161,14 +161,16 @@ class Compressed:
     def _from(cls, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> Compressed:
         if about["format"] != FORMAT:
             raise ValueError(f"it has format {about['format']}, this functa reads {FORMAT}")
-        mean, std = (torch.from_numpy(arrays[name]) for name in ("mean", "std"))
-        quantiser = Quantiser(Standardiser(mean, std), about["bits"], float(about["reach"]))
+        parts = {name: torch.from_numpy(arrays[name]) for name in ("mean", "std", "kept")}
+        standardiser = Standardiser.from_tensors(parts)
+        quantiser = Quantiser(standardiser, about["bits"], float(about["reach"]))
         shape = tuple(about["shape"])
         frequencies, words = arrays["frequencies"], arrays["words"]
         fits = (
             len(shape) > 1
             and min(shape) > 0
-            and mean.shape == std.shape == (int(np.prod(shape[1:])),)
+            and all(part.shape == (int(np.prod(shape[1:])),) for part in parts.values())
+            and parts["kept"].dtype == torch.bool
             and frequencies.shape == (quantiser.levels,)
             and frequencies.min() > 0
             and (frequencies.dtype, words.dtype, words.ndim) == (np.uint16, np.uint32, 1)

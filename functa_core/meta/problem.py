@@ -76,6 +76,20 @@ class Problem:
             total = total + torch.autograd.grad(loss, latent, create_graph=differentiable)[0]
         return total
 
+    def loss_and_gradient(
+        self, latent: Float[Tensor, "B *latent"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B *latent"]]:
+        """Each signal's loss and its gradient by the latent, in bounded memory, without a graph."""
+        leaf = latent.detach().requires_grad_()
+        with torch.enable_grad():
+            penalty = self._penalty(leaf)
+            losses, total = penalty.detach(), torch.autograd.grad(penalty.sum(), leaf)[0]
+            for part in self.parts():
+                loss = self._data_loss(self.predict(leaf, part), part)
+                losses = losses + loss.detach()
+                total = total + torch.autograd.grad(loss.sum(), leaf)[0]
+        return losses, total
+
     def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"]:
         """Gradient at the start: one for all signals where they share what they are measured at.
 

@@ -85,7 +85,8 @@ def session_material(session: Session) -> Material:
     def functaset(split: str) -> Functaset:
         return _functaset(session, encoder, split, splits[split])
 
-    return Material(encoder, session.train, session.test, functaset, session.config.seed)
+    tasks = session.directory.task("any").parent
+    return Material(encoder, session.train, session.test, functaset, session.config.seed, tasks)
 
 
 def run_task_of(

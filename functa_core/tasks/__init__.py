@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 TASKS: dict[str, tuple[str, str]] = {
     "views": ("Views", "Predict new views of test signals from 1, 2, 4, … of their views."),
+    "impute": ("Impute", "Complete test signals of which a mask hides a part."),
+    "interpolate": (
+        "Interpolate",
+        "Animations from one test signal to another, straight and along a flow's base space.",
+    ),
     "classify": ("Classify", "Tell classes from latents; accuracy beside baselines."),
     "compress": (
         "Compress",

@@ -29,6 +29,7 @@ class Material:
         train, test: its signals.
         functaset: the latents of a split ("train" or "test"); fits them if that was not done.
         seed: of everything random.
+        tasks: folder in which each task of the run has one of its own name; None if there is none.
     """
 
     encoder: Encoder
@@ -36,6 +37,7 @@ class Material:
     test: Dataset[Any]
     functaset: Callable[[str], Functaset]
     seed: int
+    tasks: Path | None = None
 
     @property
     def modality(self) -> Modality[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from functa_core.modality import Box, Field, UnitSphere, seeded
 from functa_core.networks.base import NetworkField
 from functa_core.observations import Observations
 from functa_core.runs.config import build_config, to_yaml
-from functa_core.testing.check import located, require
+from functa_core.testing.check import Inapplicable, located, require
 from functa_core.testing.conditions import (
     environment,
     global_generators,
@@ -359,3 +360,36 @@ def random_state(subject: Subject) -> None:
         f"{', '.join(touched)} moved on",
         "Draw from the generator that is given, or from one made with a seed.",
     )
+
+
+def masks(subject: Subject) -> None:
+    """Each mask of `masks()` has a name of its own that can name a folder, says what is seen, gives
+    booleans (B, N) that leave something seen and something hidden, and is the same for the same
+    generator.
+    """
+    modality, signals, whole = subject.prepared, subject.signals, subject.whole
+    named = list(modality.masks())
+    if not named:
+        raise Inapplicable("the modality names no masks")
+    names = [mask.name for mask in named]
+    fine = len(set(names)) == len(names) and all(re.fullmatch(r"[a-z0-9_-]+", n) for n in names)
+    require(fine, "names of small letters, digits, - and _, each once", names, "Rename them.")
+    for mask in named:
+        require(
+            mask.summary.strip(), f"a summary of mask '{mask.name}'", "none", "Say what is seen."
+        )
+        first, second = (mask.visible(signals, whole, seeded(5)) for _ in range(2))
+        asked = f"mask '{mask.name}' as booleans {tuple(whole.weights.shape)}"
+        found = f"{tuple(first.shape)} {first.dtype}"
+        fits = first.shape == whole.weights.shape and first.dtype == torch.bool
+        require(fits, asked, found, "Give one for each observation.")
+        known = whole.weights > 0
+        for what, part in (("seen", known & first), ("hidden", known & ~first)):
+            some = bool(part.any(dim=1).all())
+            require(some, f"something {what} by '{mask.name}'", "nothing", "Mend visible().")
+        require(
+            torch.equal(first, second),
+            f"the same mask '{mask.name}' from the same generator",
+            "another",
+            "Draw from the generator that is given.",
+        )

@@ -24,6 +24,7 @@ _FUNCTIONS = (
     data.domain,
     data.sampling,
     data.random_state,
+    data.masks,
     numbers.weight_zero,
     numbers.chunks,
     numbers.batch,

@@ -17,6 +17,7 @@ from functa_core import (
     Codec,
     Dataset,
     Field,
+    Mask,
     Metric,
     Modality,
     Observations,
@@ -49,10 +50,11 @@ class Clips(Modality[np.ndarray]):
     Config = ClipsConfig
     recipe = {  # noqa: RUF012
         "model": {"latent_dim": 6, "width": 16, "depth": 3, "w0": 10.0},
+        "tasks": {"impute": {"prior": "gaussian"}},
         "meta": {"steps": 30, "batch_size": 4, "lr": 1e-3, "checkpoint_every": 10, "log_every": 5},
     }
 
-    tasks = ("views",)
+    tasks = ("views", "impute", "interpolate")
 
     @property
     def spec(self) -> Spec:
@@ -95,6 +97,24 @@ class Clips(Modality[np.ndarray]):
     ) -> torch.Tensor | None:
         return None if observations.groups is None else observations.groups % 3 == 2
 
+    def masks(self) -> Sequence[Mask]:
+        def first_half(
+            signals: Sequence[np.ndarray], observations: Observations, _: torch.Generator
+        ) -> torch.Tensor:
+            return observations.queries[..., 0] < 0.5
+
+        def scattered(
+            signals: Sequence[np.ndarray], observations: Observations, generator: torch.Generator
+        ) -> torch.Tensor:
+            seen = torch.rand(observations.weights.shape, generator=generator) < 0.5
+            seen[:, 0], seen[:, 1] = True, False
+            return seen
+
+        return [
+            Mask("first-half", "the first half is heard", first_half),
+            Mask("scattered", "half of the samples are heard", scattered),
+        ]
+
     def metrics(self) -> Sequence[Metric]:
         def worst(predicted: torch.Tensor, observed: Observations) -> torch.Tensor:
             error = (predicted - observed.known_values).abs()[..., 0]
@@ -127,6 +147,18 @@ class Clips(Modality[np.ndarray]):
         decoded = torch.cat([self.decode(field)[:, :, 0] for field in fields.values()])
         np.savetxt(path, decoded.numpy(), header=", ".join(fields))
         return [Artefact(path, "text/csv", f"{len(signals)} clips: {', '.join(fields)}")]
+
+    def compare_masked(
+        self,
+        signals: Sequence[np.ndarray],
+        visible: Sequence[torch.Tensor],
+        fields: Mapping[str, Field],
+        out: Path,
+    ) -> list[Artefact]:
+        path = out / "imputed.csv"
+        heard = [int(seen[: len(clip)].sum()) for clip, seen in zip(signals, visible, strict=True)]
+        np.savetxt(path, np.array([heard]), header=", ".join(fields))
+        return [Artefact(path, "text/csv", f"{len(signals)} clips, imputed")]
 
 
 def _made(longest: int) -> tuple[list[np.ndarray], list[int]]:

@@ -16,6 +16,7 @@ from functa_core import (
     Codec,
     Dataset,
     Field,
+    Mask,
     Metric,
     Modality,
     Observations,
@@ -27,10 +28,12 @@ from functa_core import (
     grid,
     random_subset,
 )
+from functa_images.animations import write_gif
 from functa_images.codec import jpeg
 from functa_images.embedded import embedded
+from functa_images.masks import masks
 from functa_images.options import ImagesConfig
-from functa_images.pictures import data_sheet, enlarged_sheet, fits_sheet
+from functa_images.pictures import data_sheet, enlarged_sheet, fits_sheet, masked_sheet
 from functa_images.pixels import CHANNEL_WORDS, Pixels, image_of, to_float
 from functa_images.published import recognise
 from functa_images.reading import read
@@ -60,7 +63,7 @@ class Images(Modality[np.ndarray]):
             "lr_final": 0.02,
         },
     }
-    tasks = ("classify", "compress")
+    tasks = ("impute", "interpolate", "classify", "compress")
 
     config: ImagesConfig
 
@@ -151,6 +154,11 @@ class Images(Modality[np.ndarray]):
         """JPEG, which has no alpha channel."""
         return None if self._shape[2] == 4 else jpeg()
 
+    def masks(self) -> Sequence[Mask]:
+        """Halves, a box in the middle, random pixels."""
+        height, width, _ = self._shape
+        return masks(height, width)
+
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B h w C"]:
         """Pictures as floats, clipped to 0 to 1.
 
@@ -218,6 +226,33 @@ class Images(Modality[np.ndarray]):
                 "interpolation of the original.",
             ),
         ]
+
+    def compare_masked(
+        self,
+        signals: Sequence[Pixels],
+        visible: Sequence[Tensor],
+        fields: Mapping[str, Field],
+        out: Path,
+    ) -> list[Artefact]:
+        """A PNG: observed pixels, completions with their PSNR where it was hidden, the truth."""
+        height, width, _ = self._shape
+        coords = grid((height, width))
+        fits = {
+            name: self._raster(field, coords, height, width).numpy()
+            for name, field in fields.items()
+        }
+        shown = [seen.reshape(height, width).numpy() for seen in visible]
+        path = out / "imputed.png"
+        masked_sheet([to_float(signal) for signal in signals], shown, fits).save(path)
+        caption = f"What was observed of test images, completions ({', '.join(fields)}), the truth."
+        return [Artefact(path, "image/png", caption)]
+
+    def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A GIF of all ways side by side, there and back."""
+        path = out / "animation.gif"
+        write_gif(path, {name: self.decode(field).numpy() for name, field in fields.items()})
+        caption = f"From one image to another: {', '.join(fields)}."
+        return [Artefact(path, "image/gif", caption)]
 
     def describe(self, signals: Dataset[Pixels]) -> Mapping[str, str]:
         """Size and kind of the pictures."""

@@ -1,11 +1,11 @@
 """Contact sheets for the report and for `functa inspect`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from PIL import Image, ImageDraw, ImageFont
 
 from functa_images.pixels import Pixels, image_of, to_channels, to_float
@@ -19,6 +19,8 @@ TEXT = 15
 """Height of a line of text, in pixels."""
 COLUMNS = 8
 """Of a sheet of the data."""
+HIDDEN = (0.78, 0.62, 0.78)
+"""Colour of pixels that were not observed: one that pictures seldom have."""
 BRIGHTER = 4
 """Factor on the absolute error, which could hardly be seen without."""
 
@@ -43,10 +45,10 @@ def fits_sheet(
     titles = ["original", *(f"{k} step{'' if k == 1 else 's'}" for k in range(len(fits)))]
     rows = []
     for i, original in enumerate(originals):
-        tiles = [Tile(_shown(original))]
-        tiles += [Tile(_shown(fit[i]), f"{psnr(fit[i], original):.1f} dB") for fit in fits]
+        tiles = [Tile(shown(original))]
+        tiles += [Tile(shown(fit[i]), f"{psnr(fit[i], original):.1f} dB") for fit in fits]
         error = np.abs(fits[-1][i] - original).mean(axis=2, keepdims=True)
-        rows.append([*tiles, Tile(_shown(error * np.float32(BRIGHTER)))])
+        rows.append([*tiles, Tile(shown(error * np.float32(BRIGHTER)))])
     return _sheet([*titles, f"|error| x {BRIGHTER}"], rows)
 
 
@@ -73,6 +75,31 @@ def enlarged_sheet(
     return _sheet(["original", "fit", f"original, bicubic {factor}x", f"field at {factor}x"], rows)
 
 
+def masked_sheet(
+    originals: Sequence[Values],
+    visible: Sequence[Bool[np.ndarray, "_h _w"]],
+    fits: Mapping[str, Float32[np.ndarray, "B h w c"]],
+) -> Image.Image:
+    """A sheet: a row for each signal; what was observed, completions, and the original.
+
+    Below each completion is its PSNR over the hidden pixels.
+
+    Args:
+        originals: B pictures.
+        visible: which of their pixels were seen; the others are drawn in `HIDDEN`.
+        fits: by what is said of them, B completions, unclipped.
+    """
+    rows = []
+    for i, (original, seen) in enumerate(zip(originals, visible, strict=True)):
+        observed = np.where(seen[..., None], to_channels(original, 3), np.array(HIDDEN, np.float32))
+        tiles = [Tile(shown(observed))]
+        for fit in fits.values():
+            score = psnr(fit[i][~seen], original[~seen])
+            tiles.append(Tile(shown(fit[i]), f"hidden: {score:.1f} dB"))
+        rows.append([*tiles, Tile(shown(original))])
+    return _sheet(["observed", *fits, "truth"], rows)
+
+
 def data_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Image.Image:
     """A sheet of at least one picture, in equal rows, each above its caption.
 
@@ -82,13 +109,13 @@ def data_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Image.Ima
     font = ImageFont.load_default(size=TEXT - 3)
     tiles = []
     for picture, caption in zip(pictures, captions, strict=True):
-        image = _shown(to_float(picture))
+        image = shown(to_float(picture))
         tiles.append(Tile(image, _ending(caption, max(image.width, TILE // 2), font)))
     rows = [tiles[i : i + columns] for i in range(0, len(tiles) - columns + 1, columns)]
     return _sheet([""] * columns, rows)
 
 
-def psnr(fit: Values, original: Values) -> float:
+def psnr(fit: Float32[np.ndarray, "*n"], original: Float32[np.ndarray, "*n"]) -> float:
     """PSNR in dB of unclipped values from 0 to 1, infinite for a perfect fit."""
     error = float(np.square(fit.astype(np.float64) - original).mean())
     return float("inf") if error == 0 else -10 * float(np.log10(error))
@@ -99,7 +126,7 @@ def _rgb(values: Values) -> Image.Image:
     return image_of(to_channels(values.clip(0, 1), 3))
 
 
-def _shown(values: Values) -> Image.Image:
+def shown(values: Values) -> Image.Image:
     """A picture at about the size of a tile, reduced if it is large."""
     image = _rgb(values)
     longer = max(image.size)

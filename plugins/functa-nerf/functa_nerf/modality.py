@@ -20,6 +20,7 @@ from functa_core import (
     Box,
     Dataset,
     Field,
+    Mask,
     Modality,
     Observations,
     Published,
@@ -37,6 +38,7 @@ from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
 from functa_nerf.inspection import describe
 from functa_nerf.layouts import find_layout, scene_files
+from functa_nerf.masks import masks
 from functa_nerf.meshes import MeshOptions
 from functa_nerf.outputs import Outputs
 from functa_nerf.planes import Undetermined, depth_range, furthest_coordinate, range_notes
@@ -72,8 +74,10 @@ class Nerf(Modality[Scene]):
             "encode_batch": 8,
             "chunk": 256,
         },
+        # A step of a fit renders thousands of rays.
+        "tasks": {"impute": {"signals": 4, "steps": 10}},
     }
-    tasks = ("views",)
+    tasks = ("views", "impute", "interpolate")
     config: NerfConfig
 
     @classmethod
@@ -181,6 +185,10 @@ class Nerf(Modality[Scene]):
         table = pad_sequence(hidden, batch_first=True).to(groups.device)
         return table.gather(1, groups.clamp_min(0)) & (groups >= 0)  # padding is group −1
 
+    def masks(self) -> Sequence[Mask]:
+        """Half of each view, or its middle, hidden."""
+        return masks(self._lens)
+
     def baselines(self, train: Dataset[Scene]) -> Mapping[str, Baseline]:
         """The mean view, and the training scene that fits best from the nearest pose."""
         return {"mean": mean_view(train), "nearest": nearest_scene(train)}
@@ -238,6 +246,39 @@ class Nerf(Modality[Scene]):
         """One held-out view of each scene, and what each field makes of it."""
         caption = f"A held-out view of test scenes: as it is, and from {', '.join(fields)}."
         return [self._write_fits(signals, fields, out / "compared.png", caption)]
+
+    def compare_masked(
+        self,
+        signals: Sequence[Scene],
+        visible: Sequence[Bool[Tensor, " _n"]],
+        fields: Mapping[str, Field],
+        out: Path,
+    ) -> list[Artefact]:
+        """The first context view of each scene: what was observed of it, completions, the truth."""
+        rows = []
+        for i, (scene, seen) in enumerate(zip(signals, visible, strict=True)):
+            place = int((~scene.hidden(self.config.held_out_every)).nonzero()[0])
+            size = scene.lens.height, scene.lens.width
+            shown = seen[: scene.views * size[0] * size[1]].reshape(scene.views, *size)[place]
+            fits = {
+                label: self._turntable.look(field[i : i + 1], scene.poses[place], scene.lens).colour
+                for label, field in fields.items()
+            }
+            rows.append((scene.id, scene.images[place].float() / 255, shown, fits))
+        return [pictures.write_masked(rows, out / "imputed.png")]
+
+    def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A GIF of all ways side by side, there and back, seen from one camera."""
+        table = self._turntable
+        lens = table.lens.fitted(table.native_side)
+        frames = [
+            [table.look(field[i : i + 1], table.poses[0], lens).colour for field in fields.values()]
+            for i in range(len(next(iter(fields.values()))))
+        ]
+        path = out / "animation.gif"
+        pictures.write_ways(frames, path)
+        caption = f"From one scene to another, from one camera; {', '.join(fields)} side by side."
+        return [Artefact(path, "image/gif", caption)]
 
     def describe(self, signals: Dataset[Scene]) -> Mapping[str, str]:
         """Views, lens and cameras of the data."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import matplotlib
@@ -15,9 +16,14 @@ from PIL import Image
 from torch import Tensor
 
 from functa_core import Artefact
+from functa_nerf.animations import Gif, watchable
 from functa_nerf.views import View
 
 STRIP_VIEWS = 6
+HIDDEN = (0.78, 0.62, 0.78)
+"""Colour of what was not observed."""
+HELD = 5
+"""Frames that each end of a way is held, or nobody could tell where it begins."""
 
 
 def to_bytes(colours: Float[Tensor, "*shape"]) -> np.ndarray:
@@ -61,7 +67,7 @@ def depth_picture(view: View, between: tuple[float, float]) -> UInt8[np.ndarray,
     return np.asarray(np.round(255 * (colours * cover + 1 - cover)).astype(np.uint8))
 
 
-def psnr(predicted: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"]) -> float:
+def psnr(predicted: Float[Tensor, "*n 3"], target: Float[Tensor, "*n 3"]) -> float:
     """Peak signal-to-noise ratio in dB, for values in [0, 1]."""
     error = (predicted - target).square().mean().clamp_min(1e-10)
     return float(-10 * error.log10())
@@ -121,6 +127,47 @@ def write_fits(
             cell.axis("off")
     figure.savefig(path, dpi=110)
     return Artefact(path, "image/png", caption)
+
+
+def write_masked(
+    rows: Sequence[tuple[str, Tensor, Tensor, Mapping[str, Tensor]]], path: Path
+) -> Artefact:
+    """A row for each scene: what was observed of a view, completions with their PSNR, the truth.
+
+    Args:
+        rows: name of the scene, target (H, W, 3), which of its pixels were seen (H, W), and
+            renderings (H, W, 3) by what is said of them.
+        path: of the PNG.
+    """
+    names = list(rows[0][3])
+    columns = 2 + len(names)
+    figure = Figure(figsize=(1.5 * columns, 1.75 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, (name, target, seen, fits) in zip(grid, rows, strict=True):
+        observed = torch.where(seen[..., None], target, torch.tensor(HIDDEN))
+        _show(axes[0], to_bytes(observed), f"{name}: observed")
+        for cell, (label, fit) in zip(axes[1:], fits.items(), strict=False):
+            _show(cell, to_bytes(fit), f"{label}: {psnr(fit[~seen], target[~seen]):.1f} dB")
+        _show(axes[-1], to_bytes(target), "truth")
+        for cell in axes:
+            cell.axis("off")
+    figure.savefig(path, dpi=110)
+    caption = (
+        f"One context view of test scenes: what was observed of it, completions "
+        f"({', '.join(names)}) with their PSNR where it was hidden, and the view."
+    )
+    return Artefact(path, "image/png", caption)
+
+
+def write_ways(frames: Sequence[Sequence[Float[Tensor, "H W 3"]]], path: Path) -> None:
+    """A GIF of views side by side, there and back."""
+    joined = [
+        np.concatenate([watchable(to_bytes(view)) for view in frame], axis=1) for frame in frames
+    ]
+    held = [joined[0]] * HELD + joined[1:-1] + [joined[-1]] * HELD
+    with closing(Gif(path)) as gif:
+        for frame in [*held, *joined[-2:0:-1]]:
+            gif.add(frame)
 
 
 def _show(axes: Axes, picture: np.ndarray, title: str) -> None:

@@ -18,6 +18,7 @@ from functa_core import (
     Codec,
     Dataset,
     Field,
+    Mask,
     Metric,
     Modality,
     Observations,
@@ -32,6 +33,7 @@ from functa_sphere.collection import Channel, Collection, Map, held_out, split_o
 from functa_sphere.conventions import time_text
 from functa_sphere.embedded import embedded
 from functa_sphere.grids import Grid, HealpixGrid, LatLonGrid, grid_from
+from functa_sphere.masks import MASKS
 from functa_sphere.options import SphereConfig
 from functa_sphere.output import Atlas
 from functa_sphere.reading import read
@@ -60,8 +62,9 @@ class Sphere(Modality[Map]):
             "lr_final": 0.05,
             "chunk": 4096,
         },
+        "tasks": {"impute": {"signals": 5}},
     }
-    tasks = ("compress",)
+    tasks = ("impute", "interpolate", "compress")
 
     config: SphereConfig
 
@@ -171,6 +174,10 @@ class Sphere(Modality[Map]):
         chosen = (places < most).to(observations.weights.device)
         return chosen.expand(len(observations), -1)
 
+    def masks(self) -> Sequence[Mask]:
+        """Half of the sphere or its poles hidden, or all but a satellite's swaths."""
+        return MASKS
+
     def metrics(self) -> Sequence[Metric]:
         """Area-weighted RMSE of each channel in its own unit."""
         return [self._rmse(i, channel) for i, channel in enumerate(self._channels)]
@@ -251,6 +258,23 @@ class Sphere(Modality[Map]):
     ) -> list[Artefact]:
         """Maps of signals beside what several fields make of them."""
         return [self._atlas.comparison(signals, fields, out / "compared.png")]
+
+    def compare_masked(
+        self,
+        signals: Sequence[Map],
+        visible: Sequence[Bool[Tensor, " _n"]],
+        fields: Mapping[str, Field],
+        out: Path,
+    ) -> list[Artefact]:
+        """Maps of what was observed, of completions with their errors where it was hidden, and of
+        the truth.
+        """
+        seen = [cells.numpy() for cells in visible]
+        return [self._atlas.completion(signals, seen, fields, out / "imputed.png")]
+
+    def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A GIF of maps, all ways one above the other, there and back."""
+        return [self._atlas.animation(fields, out / "animation.gif")]
 
     def preview(self, signals: Dataset[Map], out: Path) -> list[Artefact]:
         """Maps of a few training fields."""

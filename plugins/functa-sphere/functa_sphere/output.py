@@ -15,7 +15,13 @@ from functa_core import Artefact, Dataset, Field
 from functa_sphere.collection import Channel, Map
 from functa_sphere.grids import Grid, HealpixGrid, NearestCell
 from functa_sphere.healpix import write_healpix
-from functa_sphere.pictures import Panel, Row, write_globes, write_sheet
+from functa_sphere.pictures import (
+    Panel,
+    Row,
+    write_changing_maps,
+    write_globes,
+    write_sheet,
+)
 from functa_sphere.scaling import Scaling, mask_of
 from functa_sphere.views import View, mollweide, plate
 from functa_sphere.writing import write_netcdf
@@ -165,6 +171,45 @@ class Atlas:
         caption = f"Fields beside what {', '.join(fields)} give, all in the target's colours."
         return Artefact(path, "image/png", caption + EQUAL_AREA)
 
+    def completion(
+        self,
+        signals: Sequence[Map],
+        seen: Sequence[Bool[np.ndarray, " _n"]],
+        fields: Mapping[str, Field],
+        path: Path,
+    ) -> Artefact:
+        """A row for each signal: the cells that were seen, completions, and all cells."""
+        rows = []
+        for i, (signal, cells) in enumerate(zip(signals, seen, strict=True)):
+            truth = self._map.picture(self._given(signal, self._map)[:, 0])
+            known = np.where(cells[:, None], signal.values, np.float32(np.nan))
+            observed = self._map.picture(self._painted(known, signal, self._map)[:, 0])
+            panels = [Panel(observed, "observed")]
+            for name, field in fields.items():
+                values = self._map.picture(self._fit(field, i, signal, self._map)[:, 0])
+                panels.append(Panel(values, f"{name}: {self._score(signal, field, i, 0, ~cells)}"))
+            ends = float(np.nanmin(truth)), float(np.nanmax(truth))
+            panels.append(Panel(truth, "truth"))
+            rows.append(Row(self.channels[0].label, self.channels[0].units, panels, ends))
+        write_sheet(path, self._map, rows, self.coastlines)
+        caption = (
+            f"What was observed of test fields (grey is hidden), completions ({', '.join(fields)}) "
+            "with PSNR and RMSE where it was hidden, and the truth."
+        )
+        return Artefact(path, "image/png", caption + EQUAL_AREA)
+
+    def animation(self, fields: Mapping[str, Field], path: Path) -> Artefact:
+        """Maps of the first channel that change, one for each way from one field to another."""
+        view = self._map
+        points = view.points[view.inside]
+        ways = [
+            [view.picture(frame[:, 0]) for frame in self.known_values(field, points)]
+            for field in fields.values()
+        ]
+        write_changing_maps(path, view, ways, self.coastlines)
+        caption = f"{self.channels[0].label}, from one field to another: {', '.join(fields)}."
+        return Artefact(path, "image/gif", caption + EQUAL_AREA)
+
     def preview(self, signals: Dataset[Map], path: Path) -> Artefact:
         """A few training fields, evenly spread over the set."""
         count = min(PREVIEWED, len(signals))
@@ -228,11 +273,18 @@ class Atlas:
         found: Float32[np.ndarray, "N C"] = self.values(field[place : place + 1], points)[0]
         return found
 
-    def _score(self, signal: Map, field: Field, place: int, channel: int) -> str:
-        """PSNR and RMSE of a channel of a fit, under the cells' areas."""
+    def _score(
+        self,
+        signal: Map,
+        field: Field,
+        place: int,
+        channel: int,
+        cells: Bool[np.ndarray, " _n"] | None = None,
+    ) -> str:
+        """PSNR and RMSE of a channel of a fit, under the cells' areas; None for all cells."""
         fit = self._fit_cells(field, place, signal)[:, channel]
         error = np.square(fit.astype(float) - signal.values[:, channel])
-        known = np.isfinite(error)
+        known = np.isfinite(error) if cells is None else np.isfinite(error) & cells
         mean = float(np.average(error[known], weights=signal.grid.areas[known]))
         peak = float(self.scaling.width[channel])
         psnr = -10 * np.log10(max(mean / peak**2, 1e-10))

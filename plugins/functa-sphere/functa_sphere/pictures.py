@@ -20,6 +20,8 @@ COLOURS, SIGNED = "viridis", "RdBu_r"
 UNKNOWN = "#d4d4d4"
 """Cells without a value."""
 FRAMES, GLOBE_PIXELS, MILLISECONDS = 30, 160, 100
+HOLD = 800
+"""Milliseconds that each end of a way is held, or nobody could tell where it begins."""
 TILT = 20.0
 """Latitude in degrees that globes are seen from."""
 
@@ -154,10 +156,39 @@ def write_globes(
                 globes.append(_on_white(picture))
             lines.append(np.concatenate(globes, axis=1))
         frames.append(Image.fromarray(np.concatenate(lines, axis=0)))
-    # One palette for all frames, or colours would flicker.
-    palette = frames[0].quantize(128)
-    paletted = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    paletted[0].save(path, save_all=True, append_images=paletted[1:], duration=MILLISECONDS, loop=0)
+    _write_gif(path, frames, [MILLISECONDS] * FRAMES)
+
+
+def write_changing_maps(
+    path: Path, view: View, ways: Sequence[Sequence[Raster]], coastlines: bool
+) -> None:
+    """A GIF of maps, a row for each way, there and back, in the colours of the first way's ends.
+
+    Args:
+        path: of the GIF.
+        view: the projection.
+        ways: for each way its frames.
+        coastlines: whether they are drawn.
+    """
+    ends = np.stack([ways[0][0], ways[0][-1]])
+    limits = float(np.nanmin(ends)), float(np.nanmax(ends))
+    coast = _coast(view) if coastlines else np.zeros(view.inside.shape, bool)
+    frames = []
+    for rasters in zip(*ways, strict=True):
+        pictures = [colour(raster, view, limits) for raster in rasters]
+        for picture in pictures:
+            picture[coast, :3] //= 3
+        frames.append(Image.fromarray(np.concatenate([_on_white(p) for p in pictures])))
+    times = [HOLD, *[MILLISECONDS] * (len(frames) - 2), HOLD][: len(frames)]
+    _write_gif(path, [*frames, *frames[-2:0:-1]], [*times, *times[-2:0:-1]])
+
+
+def _write_gif(path: Path, frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> None:
+    """With one palette for all frames, or colours would flicker."""
+    both = np.concatenate([np.asarray(frames[0]), np.asarray(frames[len(frames) // 2])])
+    palette = Image.fromarray(both).quantize(128)
+    flat = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    flat[0].save(path, save_all=True, append_images=flat[1:], duration=list(milliseconds), loop=0)
 
 
 def _coast(view: View) -> np.ndarray:

@@ -19,6 +19,7 @@ from functa_core import (
     Codec,
     Dataset,
     Field,
+    Mask,
     Metric,
     Modality,
     Observations,
@@ -28,15 +29,18 @@ from functa_core import (
     UserError,
     grid,
 )
+from functa_voxels.animations import write_animation, write_mesh_sequence
 from functa_voxels.codec import packed_bits
 from functa_voxels.config import VoxelsConfig
 from functa_voxels.embedded import embedded
+from functa_voxels.masks import masks
 from functa_voxels.measures import METRICS
 from functa_voxels.meshing import write_meshes
 from functa_voxels.pictures import (
     PREVIEW_COLUMNS,
     PREVIEW_ROWS,
     write_fits,
+    write_masked,
     write_preview,
     write_steps,
     write_views,
@@ -75,9 +79,10 @@ class Voxels(Modality[Shape]):
             "lr": 5e-4,
             "lr_final": 0.05,
         },
-        "tasks": {"classify": {"steps": 100}},  # convolutions in three dimensions take long
+        # Convolutions in three dimensions take long.
+        "tasks": {"classify": {"steps": 100}, "impute": {"signals": 5}},
     }
-    tasks = ("classify", "compress")
+    tasks = ("impute", "interpolate", "classify", "compress")
 
     config: VoxelsConfig
 
@@ -133,7 +138,7 @@ class Voxels(Modality[Shape]):
         elif generator is not None:
             chosen, weights = random_cells(count, points, generator)
         else:
-            chosen = fixed_cells(count, self.config.scored_points)
+            chosen = self._scored
             weights = torch.ones(len(chosen))
         values = shapes.reshape(len(shapes), -1)[:, chosen.numpy()].astype(np.float32)
         return Observations(
@@ -195,6 +200,15 @@ class Voxels(Modality[Shape]):
         """A bit for each cell, compressed without loss."""
         return packed_bits()
 
+    def masks(self) -> Sequence[Mask]:
+        """Halves of the grid, and what a scanner in front of a shape sees."""
+        return masks(self.config.up, self._scored)
+
+    @property
+    def _scored(self) -> Tensor:
+        """Places of the cells that evaluations look at, in a flat grid."""
+        return fixed_cells(self._side**3, self.config.scored_points)
+
     def decode(self, field: Field, resolution: int | None = None) -> Float[Tensor, "B r r r"]:
         """Occupancies from 0 to 1 at the centres of `resolution`³ cells; None: the native ones."""
         side = resolution or self._side
@@ -233,6 +247,35 @@ class Voxels(Modality[Shape]):
         return [
             write_fits(rows, self.config.up, out / "fits.png"),
             write_steps(ways, self.config.up, out / "steps.png"),
+        ]
+
+    def compare_masked(
+        self,
+        signals: Sequence[Shape],
+        visible: Sequence[Bool[Tensor, " _n"]],
+        fields: Mapping[str, Field],
+        out: Path,
+    ) -> list[Artefact]:
+        """A PNG: the filled cells that were seen, completions with their IoU, the truth."""
+        fits = {name: self.decode(field).numpy() for name, field in fields.items()}
+        cells = self._scored.numpy()
+        seen = np.zeros((len(signals), self._side**3), bool)
+        for row, shown in zip(seen, visible, strict=True):
+            row[cells] = shown.numpy()
+        shapes = [np.asarray(signal, np.float32) for signal in signals]
+        grids = list(seen.reshape(-1, *shapes[0].shape))
+        return [write_masked(shapes, grids, fits, self.config.up, out / "imputed.png")]
+
+    def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A GIF of all ways side by side, and for each a zip of one GLB mesh a frame."""
+        ways = {name: self.decode(field).numpy() for name, field in fields.items()}
+        up = self.config.up
+        return [
+            write_animation(out / "animation.gif", ways, up),
+            *(
+                write_mesh_sequence(out / f"{name}-meshes.zip", shapes, up, name)
+                for name, shapes in ways.items()
+            ),
         ]
 
     @property

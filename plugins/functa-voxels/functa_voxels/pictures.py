@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw, ImageFont
 
 from functa_core import Artefact
@@ -93,6 +93,37 @@ def write_steps(
     return Artefact(path, "image/png", caption)
 
 
+def write_masked(
+    shapes: Sequence[Occupancy],
+    seen: Sequence[Bool[np.ndarray, "_r _r _r"]],
+    fits: Mapping[str, Float[np.ndarray, "B r r r"]],
+    up: str,
+    path: Path,
+) -> Artefact:
+    """A row for each shape: its filled cells that were seen, completions, and the whole of it.
+
+    Args:
+        shapes: B targets.
+        seen: the cells of each that were observed, filled or not.
+        fits: B completions, by what is said of them.
+        up: the axis that is up.
+        path: of the PNG.
+    """
+    rows = []
+    for i, (shape, known) in enumerate(zip(shapes, seen, strict=True)):
+        row = [Tile(draw(shape * known, VIEWS[0], TILE, up, GREY), f"{known.mean():.0%} of cells")]
+        for made in fits.values():
+            score = iou(made[i][~known], shape[~known])
+            row.append(Tile(draw(made[i], VIEWS[0], TILE, up, BLUE), f"hidden: IoU {score:.3f}"))
+        rows.append([*row, Tile(draw(shape, VIEWS[0], TILE, up, GREY))])
+    _sheet(rows, ["observed", *fits, "truth"]).save(path)
+    caption = (
+        f"The filled cells that were observed of test shapes, completions ({', '.join(fits)}) with "
+        "their intersection over union in the hidden cells, the truth."
+    )
+    return Artefact(path, "image/png", caption)
+
+
 def write_preview(shapes: Sequence[tuple[str, Occupancy]], up: str, path: Path) -> Artefact:
     """A few shapes with their names below."""
     tiles = [Tile(draw(shape, VIEWS[0], TILE, up, GREY), name) for name, shape in shapes]
@@ -102,7 +133,7 @@ def write_preview(shapes: Sequence[tuple[str, Occupancy]], up: str, path: Path) 
     return Artefact(path, "image/png", caption)
 
 
-def iou(fit: Occupancy, target: Occupancy) -> float:
+def iou(fit: Float[np.ndarray, "*n"], target: Float[np.ndarray, "*n"]) -> float:
     """Intersection over union of what is above 0.5; 1 where both are empty."""
     ours, theirs = fit > 0.5, target > 0.5
     union = np.count_nonzero(ours | theirs)

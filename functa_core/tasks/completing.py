@@ -1,0 +1,145 @@
+"""Maximum a posteriori: the latent that explains what was seen of a signal and is likely itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, runtime_checkable
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from functa_core.encoding import Encoder
+from functa_core.functaset import Functaset
+from functa_core.observations import Observations
+
+HISTORY = 20
+"""Past steps that the solver's estimate of the curvature is made of."""
+SHRUNK = 0.1
+"""Share of a covariance that is replaced by its diagonal."""
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A density of latents."""
+
+    def log_prob(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, " B"]:
+        """In nats, differentiable."""
+        ...
+
+
+@attrs.frozen(eq=False)
+class Posterior:
+    """What a latent is optimised for, beyond the run's own inner steps.
+
+    -log p(latent | seen) = Σ w r² / (2σ²) - λ log p(latent) + a constant
+
+    over all numbers that were seen, r being the residual and w a weight whose mean is 1. The
+    observations count as independent, so on a dense grid the data term is nearly all there is.
+    Where the modality's loss is not the squared error, it stands in for r².
+
+    Attributes:
+        sigma: σ, standard deviation of the noise of a measured number, in units of the values.
+        prior: None for none: what was seen is all that counts.
+        weight: λ, of the prior; 1 is Bayes' rule.
+        basis: (Z, Z) what the solver takes for its coordinate axes, as columns (see `whitening`):
+            only its speed depends on them. None for the latent's own.
+    """
+
+    sigma: float
+    prior: Prior | None = None
+    weight: float = 1.0
+    basis: Float[Tensor, "Z Z"] | None = None
+
+
+def complete(
+    encoder: Encoder, seen: Observations, posterior: Posterior | None = None, steps: int = 0
+) -> Float[Tensor, "1 *latent"]:
+    """The latent of one signal from what was seen of it.
+
+    First the run's inner steps from the learned start, as in every encoding; then at most `steps`
+    iterations of L-BFGS (Liu and Nocedal, 1989) on the posterior. Without a posterior, or with 0
+    steps, this is encoding.
+
+    Args:
+        encoder: of the trained run.
+        seen: of one signal, weight 0 where it is hidden. It may be hidden everywhere: then the
+            latent goes to the prior's mode.
+        posterior: what is optimised.
+        steps: iterations.
+    """
+    if len(seen) != 1:
+        raise ValueError(f"one signal at a time is completed, got {len(seen)}")
+    latent = encoder.fit(seen)[-1]
+    if posterior is None or steps == 0:
+        return latent
+    context = encoder.context(seen)
+    problem = encoder.problem(context)
+    if posterior.prior is not None:
+        problem = attrs.evolve(problem, l2_weight=0.0)  # there is a prior in its place
+    numbers = int((context.weights > 0).sum()) * context.values.shape[-1]
+    data_weight = numbers / (2 * posterior.sigma**2)
+    flat = latent.reshape(-1)
+    basis = torch.eye(len(flat)) if posterior.basis is None else posterior.basis
+    basis = basis.to(flat)
+    moved = torch.zeros_like(flat, requires_grad=True)  # from there, along the basis
+    solver = torch.optim.LBFGS(
+        [moved],
+        max_iter=steps,
+        max_eval=2 * steps,
+        tolerance_grad=1e-6,
+        tolerance_change=1e-9,
+        history_size=HISTORY,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> float:
+        place = (flat + basis @ moved.detach()).reshape(latent.shape)
+        losses, gradient = problem.loss_and_gradient(place)
+        value = data_weight * float(losses.detach())
+        total = data_weight * gradient.reshape(-1)
+        if posterior.prior is not None and posterior.weight:
+            nats, slope = _log_density(posterior.prior, place.reshape(1, -1))
+            value -= posterior.weight * nats
+            total = total - posterior.weight * slope
+        moved.grad = basis.mT @ total
+        return value
+
+    solver.step(objective)  # type: ignore[no-untyped-call]
+    return (flat + basis @ moved.detach()).reshape(latent.shape)
+
+
+def _log_density(prior: Prior, z_1Z: Float[Tensor, "1 Z"]) -> tuple[float, Float[Tensor, " Z"]]:
+    """Log density in nats at a latent, and its gradient."""
+    leaf = z_1Z.detach().requires_grad_()
+    with torch.enable_grad():
+        nats = prior.log_prob(leaf).sum()
+        (slope,) = torch.autograd.grad(nats, leaf)
+    return float(nats.detach()), slope.reshape(-1)
+
+
+def whitening(latents_nZ: Float[Tensor, "n Z"]) -> Float[Tensor, "Z Z"]:
+    """A basis in which latents have about unit variance and no correlation.
+
+    The Cholesky factor of their covariance, of which `SHRUNK` is replaced by its diagonal, so that
+    fewer latents than numbers have one too.
+    """
+    centred = latents_nZ.double() - latents_nZ.double().mean(dim=0)
+    covariance = centred.mT @ centred / len(centred)
+    variance = covariance.diagonal()
+    floor = variance.mean().clamp_min(torch.finfo(torch.float64).tiny) * 1e-6
+    shrunk = (1 - SHRUNK) * covariance + SHRUNK * torch.diag(variance.clamp_min(floor))
+    factor: Tensor = torch.linalg.cholesky(shrunk)
+    return factor.to(latents_nZ.dtype)
+
+
+def residual_sigma(fitted: Functaset, peak: float) -> float:
+    """σ of the residuals that a run's fits leave: the root of their mean squared error.
+
+    Args:
+        fitted: the training signals, with the PSNR of each.
+        peak: that the PSNR is relative to.
+    """
+    known = fitted.psnr_db[~fitted.psnr_db.isnan()].double()
+    return peak * math.sqrt(float((10 ** (-known / 10)).mean()))
