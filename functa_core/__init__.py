@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from functa_core.discovery.hookspecs import hookimpl as hookimpl
     from functa_core.errors import UserError as UserError
     from functa_core.functaset import Functaset as Functaset
+    from functa_core.functaset import ShardWriter as ShardWriter
+    from functa_core.functaset import StoredFunctaset as StoredFunctaset
     from functa_core.modality import API_VERSION as API_VERSION
     from functa_core.modality import Artefact as Artefact
     from functa_core.modality import Baseline as Baseline
@@ -58,7 +60,7 @@ _HOMES = {
     "dataset": ["DataSource", "Dataset", "Split", "skip_notes"],
     "discovery.hookspecs": ["Event", "hookimpl"],
     "errors": ["UserError"],
-    "functaset": ["Functaset"],
+    "functaset": ["Functaset", "ShardWriter", "StoredFunctaset"],
     "modality": [
         "API_VERSION",
         "Artefact",

@@ -81,18 +81,30 @@ class Encoder:
         return predict_all(self.problem(observations), latent)
 
 
+def fits(
+    encoder: Encoder, signals: Sequence[Any]
+) -> Iterator[tuple[Float[Tensor, "B *latent"], Float[Tensor, " B"]]]:
+    """Latents of a batch of signals after the other, and the PSNR of each over all observations.
+
+    Both are on the CPU, the PSNR in dB.
+    """
+    peak = encoder.modality.spec.peak
+    for _, observations in encoder.batches(signals):
+        latent = encoder.fit(observations)[-1]
+        psnr = psnr_db(encoder.predict(latent, observations), observations, peak)
+        yield latent.cpu(), psnr.cpu()
+
+
 def encode(
     encoder: Encoder, signals: Dataset[Any], task: str = "encode"
 ) -> tuple[Float[Tensor, "n *latent"], Float[Tensor, " n"]]:
     """Latents of all signals, in order, and the PSNR of each over all its observations, in dB."""
     latents, psnrs = [], []
-    peak = encoder.modality.spec.peak
     with ticking(task, len(signals)) as tick:
         done = 0
-        for few, observations in encoder.batches(signals):
-            latent = encoder.fit(observations)[-1]
-            psnrs.append(psnr_db(encoder.predict(latent, observations), observations, peak).cpu())
-            latents.append(latent.cpu())
-            done += len(few)
+        for latent, psnr in fits(encoder, signals):
+            latents.append(latent)
+            psnrs.append(psnr)
+            done += len(latent)
             tick(done, psnr_db=float(torch.cat(psnrs).nanmean()))
     return torch.cat(latents), torch.cat(psnrs)

@@ -1,22 +1,28 @@
 """Writing files so that a crash at any instant leaves the old one or the new one."""
 
+import glob
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from safetensors.torch import save
 from torch import Tensor
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, flush to disk, then rename over it. Makes parent folders."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path`, flushed to disk and renamed over it when the block ends well.
+
+    Makes parent folders.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    data = content.encode() if isinstance(content, str) else content
     try:
         with draft.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -27,6 +33,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.fsync(folder)  # the rename itself has to reach the disk too
     finally:
         os.close(folder)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write beside `path`, flush to disk, then rename over it. Makes parent folders."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_new(path: Path, content: str) -> None:
@@ -46,6 +58,12 @@ def write_new(path: Path, content: str) -> None:
 def remove_drafts(folder: Path) -> None:
     """Remove what a killed process left half-written below a folder."""
     for draft in folder.rglob(".*.part"):
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts_of(path: Path) -> None:
+    """Remove what killed processes left half-written of one file."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         draft.unlink(missing_ok=True)
 
 

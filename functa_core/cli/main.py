@@ -20,7 +20,7 @@ COMMANDS = {
     "train": ("training", "Meta-learn the shared weights only."),
     "encode": ("latents", "Fit a latent to every signal: a functaset."),
     "decode": ("latents", "Turn a functaset back into signals, at any resolution."),
-    "functaset": ("latents", "Look at functasets."),
+    "functaset": ("functasets", "Look at functasets, put them together, export them."),
     **{name: ("tasks", summary) for name, (_, summary) in TASKS.items()},
     "export-npz": ("published", "Write functasets as one npz."),
     "import-deepmind": ("published", "Published weights or modulations of the paper's authors."),

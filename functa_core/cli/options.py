@@ -36,6 +36,13 @@ set_option = click.option(
     help="One option, such as meta.steps=500; can be given again.",
 )
 
+shard_option = click.option(
+    "--shard-size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Make --out a folder of files of N signals each.",
+)
+
 
 def out_option(help: str, required: bool = False) -> Callable[[F], F]:  # noqa: A002
     """`--out` with its meaning for one command."""
@@ -54,6 +61,18 @@ def timeout_option(seconds: float) -> Callable[[F], F]:
         metavar="SECONDS",
         help="After which a plugin counts as hanging.",
     )
+
+
+def check_functaset_out(out: Path, shard_size: int | None) -> None:
+    """Raise a `UserError` unless a functaset can be written: a file, or a folder of shards."""
+    from functa_core.functaset.shards import check_shard_folder
+    from functa_core.runs.directory import check_file, check_folder
+
+    if shard_size is None:
+        check_file(out, ".safetensors")
+        return
+    check_folder(out)
+    check_shard_folder(out)
 
 
 def option_layers(

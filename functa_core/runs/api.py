@@ -15,10 +15,11 @@ from functa_core.dataset import Dataset, Split
 from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import sha256
-from functa_core.functaset import Functaset
+from functa_core.functaset import Functaset, StoredFunctaset
 from functa_core.modality import Field, Modality
 from functa_core.runs.config import RunConfig, build_config, read_yaml
 from functa_core.runs.directory import RunDirectory, check_folder
+from functa_core.runs.encoding import Belonging, make_functaset, write_functaset
 from functa_core.runs.opening import (
     find_device,
     make_encoder,
@@ -27,7 +28,7 @@ from functa_core.runs.opening import (
     read_state,
     require_trained,
 )
-from functa_core.runs.pipeline import make_functaset, run_task_of, run_training
+from functa_core.runs.pipeline import run_task_of, run_training
 from functa_core.runs.starting import check_same_run, open_session
 
 
@@ -135,19 +136,39 @@ class Run:
         return run_task_of(self.path, name, layers, where, str(self.encoder.device))
 
     def encode_dataset(self, signals: Dataset[Any], split: str = "all") -> Functaset:
-        """A dataset as a functaset."""
-        return make_functaset(
-            self.encoder,
-            signals,
-            split,
-            weights_sha256=self.weights_sha256,
-            plugin_version=self.plugin_version,
+        """A dataset as a functaset in memory."""
+        return make_functaset(self.encoder, signals, split, self._belonging)
+
+    def encode_to(
+        self,
+        path: str | Path,
+        signals: Dataset[Any],
+        split: str = "all",
+        shard_size: int | None = None,
+    ) -> StoredFunctaset:
+        """A dataset as a functaset on disk, resumed if it was interrupted, in bounded memory.
+
+        Args:
+            path: the file to write, or the folder if there is a shard size.
+            signals: at least one, as `dataset` gives them.
+            split: what they are.
+            shard_size: signals in a shard, or None for one file.
+
+        Raises:
+            UserError: the ids are too many for one file, or something is in the folder's way.
+        """
+        return write_functaset(
+            Path(path), self.encoder, signals, split, self._belonging, shard_size
         )
 
     @property
     def weights_sha256(self) -> str:
         """What ties functasets to this run."""
         return sha256(RunDirectory(self.path).weights)
+
+    @property
+    def _belonging(self) -> Belonging:
+        return Belonging(self.weights_sha256, self.plugin_version)
 
     def _check(self, latents: Tensor) -> None:
         wanted = self.encoder.learner.network.latent_shape

@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import torch
 
-from functa_core import __version__
 from functa_core.console import warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
-from functa_core.encoding import Encoder, encode
+from functa_core.encoding import Encoder
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
 from functa_core.runs.checkpoint import load_progress
 from functa_core.runs.config import build_config
 from functa_core.runs.directory import RunDirectory
+from functa_core.runs.encoding import Belonging, make_functaset, write_functaset
 from functa_core.runs.evaluation import evaluate
 from functa_core.runs.finding import find_task
 from functa_core.runs.opening import (
     Session,
-    describe_spec,
     make_encoder,
     require_trained,
     resume,
@@ -31,6 +29,7 @@ from functa_core.runs.opening import (
 from functa_core.runs.report import write_report
 from functa_core.runs.tasks import run_declared, run_task
 from functa_core.runs.training import Trainer
+from functa_core.runs.unfinished import remove_parts
 from functa_core.tasks.base import Material
 
 
@@ -119,53 +118,19 @@ def run_task_of(
     return run_task(task, material, directory, out)
 
 
-def make_functaset(
-    encoder: Encoder,
-    signals: Dataset[Any],
-    split: str,
-    *,
-    weights_sha256: str,
-    plugin_version: str,
-) -> Functaset:
-    """Encode signals and put everything that a functaset says beside them."""
-    latents, psnr = encode(encoder, signals, f"encode {split}")
-    labels = None if signals.labels is None else torch.tensor(list(signals.labels))
-    return Functaset(
-        latents=latents,
-        psnr_db=psnr,
-        labels=labels,
-        ids=list(signals.ids),
-        modality=encoder.modality.name,
-        spec=describe_spec(encoder.modality),
-        state=dict(encoder.modality.state),
-        split=split,
-        weights_sha256=weights_sha256,
-        inner_steps=encoder.inner_steps,
-        versions={"functa-core": __version__, "plugin": plugin_version},
-    )
-
-
 def _functaset(session: Session, encoder: Encoder, split: str, signals: Dataset[Any]) -> Functaset:
     path = session.directory.functaset(split)
-    digest = sha256(session.directory.weights)
-    keep = False
+    run = Belonging(sha256(session.directory.weights), session.plugin.version)
     if path.is_file():
         there = Functaset.load(path)
-        if there.weights_sha256 == digest and there.ids == list(signals.ids):
-            return there
-        keep = there.published and there.weights_sha256 == digest
-    made = make_functaset(
-        encoder,
-        signals,
-        split,
-        weights_sha256=digest,
-        plugin_version=session.plugin.version,
-    )
-    if keep:
-        warn(f"{path} holds published latents and is left as it is.")
-    else:
-        made.save(path)
-    return made
+        if there.weights_sha256 == run.weights_sha256:
+            if there.ids == list(signals.ids):
+                remove_parts(path)  # of a process that was killed just before it did
+                return there
+            if there.published:
+                warn(f"{path} holds published latents and is left as it is.")
+                return make_functaset(encoder, signals, split, run)
+    return write_functaset(path, encoder, signals, split, run)[:]
 
 
 def _facts(session: Session, encoder: Encoder) -> dict[str, Any]:

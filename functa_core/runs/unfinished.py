@@ -1,0 +1,112 @@
+"""Encodings that have not come to their end: what is fitted already lies beside the output.
+
+Parts lie in `OUT.parts/KEY/`. The key digests everything that the latents depend on but the signals
+themselves; the name of each part has a digest of its first signal. So the work of other weights,
+data or options is never taken for this one's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from functa_core.console import warn
+from functa_core.dataset import Dataset
+from functa_core.encoding import Encoder
+from functa_core.errors import UserError
+from functa_core.files import remove_drafts, remove_drafts_of
+from functa_core.functaset import About, Functaset, StoredFunctaset
+
+
+@attrs.frozen(eq=False)
+class Unfinished:
+    """The parts of one encoding.
+
+    Attributes:
+        folder: where they lie.
+        encoder: that fits them.
+        signals: all that are to be encoded.
+    """
+
+    folder: Path
+    encoder: Encoder
+    signals: Dataset[Any]
+
+    @classmethod
+    def of(cls, out: Path, about: About, encoder: Encoder, signals: Dataset[Any]) -> Unfinished:
+        """The parts that lie beside `out`, if any; says so if there are another encoding's."""
+        place = parts_folder(out)
+        folder = place / _key(about, encoder, signals)
+        if place.is_dir():
+            remove_drafts(place)
+            remove_drafts_of(out)
+            if any(other != folder for other in place.iterdir()):
+                warn(
+                    f"{place} holds an unfinished encoding by other weights, data or options, "
+                    "which is left alone. Delete it if nobody will go on with it."
+                )
+        return cls(folder, encoder, signals)
+
+    def found(self) -> list[StoredFunctaset]:
+        """The parts from the first signal on, without a gap."""
+        parts: list[StoredFunctaset] = []
+        done = 0
+        while self.folder.is_dir() and done < len(self.signals):
+            try:
+                part = StoredFunctaset.open(self._path(done))
+            except UserError:  # not there, or damaged: its signals are encoded again
+                break
+            parts.append(part)
+            done += len(part)
+        return parts
+
+    def save(self, start: int, part: Functaset) -> StoredFunctaset:
+        """Keep the latents of the signals from `start` on."""
+        path = self._path(start)
+        part.save(path)
+        return StoredFunctaset.open(path)
+
+    def remove(self) -> None:
+        """Remove the parts, which nobody needs any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not there, or another encoding's parts are
+            self.folder.parent.rmdir()
+
+    def _path(self, start: int) -> Path:
+        observations = self.encoder.modality.observations([self.signals[start]])
+        digest = hashlib.sha256()
+        for tensor in (observations.queries, observations.known_values, observations.weights):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return self.folder / f"part-{start:09d}-{digest.hexdigest()[:16]}.safetensors"
+
+
+def parts_folder(out: Path) -> Path:
+    """Where unfinished encodings of an output lie."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def remove_parts(out: Path) -> None:
+    """Remove all unfinished encodings of an output, which is there and whole."""
+    shutil.rmtree(parts_folder(out), ignore_errors=True)
+
+
+def _key(about: About, encoder: Encoder, signals: Dataset[Any]) -> str:
+    """Digest of what latents depend on beside the signals themselves."""
+    everything = {
+        **about.tree(),
+        "ids": list(signals.ids),
+        "labels": None if signals.labels is None else list(signals.labels),
+        "options": repr(encoder.modality.config),
+        "solver": type(encoder.learner.solver).__qualname__,
+        "fit": [encoder.l2_weight, encoder.batch, encoder.chunk],
+        "machine": [torch.__version__, encoder.device.type, torch.get_num_threads()],
+    }
+    text = json.dumps(everything, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
