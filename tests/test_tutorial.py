@@ -48,14 +48,20 @@ def test_the_page_is_read_as_it_is_written():
 def environment(tmp_path):
     """The variables of a shell in a fresh environment."""
     place = tmp_path / "environment"
-    venv.create(place, with_pip=True, symlinks=True)
+    venv.create(place, symlinks=True)
     packages = sysconfig.get_path("purelib", vars={"base": str(place)})
     outer = [folder for folder in site.getsitepackages() if Path(folder).is_dir()]
     lines = [f"import site; site.addsitedir({folder!r})" for folder in outer]
     Path(packages, "outer.pth").write_text("\n".join(lines))
-    functa = place / "bin" / "functa"
-    functa.write_text(f"#!{place}/bin/python\nfrom functa_core.cli.main import main\nmain()\n")
-    functa.chmod(0o755)
+    for name, module in {
+        "functa": "functa_core",
+        "pip": "pip",
+        "pytest": "pytest",
+        "mypy": "mypy",
+    }.items():
+        script = place / "bin" / name
+        script.write_text(f'#!/bin/sh\nexec {place}/bin/python -P -m {module} "$@"\n')
+        script.chmod(0o755)
     (tmp_path / "home").mkdir()
     outside = ("PYTHONPATH", "PYTHONSTARTUP", "XDG_CACHE_HOME", "VIRTUAL_ENV")
     kept = {key: value for key, value in os.environ.items() if key not in outside}
