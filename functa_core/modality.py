@@ -100,8 +100,8 @@ class Artefact:
 
     Attributes:
         path: where it was written.
-        media_type: as in HTTP ("image/png", "image/gif"); the report embeds images, audio and
-            video, and links the rest.
+        media_type: as in HTTP ("image/png", "image/gif"); the report embeds images that
+            browsers show, audio and video, and links the rest.
         caption: one sentence that says what is to be seen.
     """
 

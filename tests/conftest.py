@@ -13,7 +13,10 @@ PLUGINS = Path(__file__).parent / "plugins"
 sys.path.insert(0, str(PLUGINS))
 
 _hook = install_import_hook(
-    ["functa_core", "functa_images", "functa_nerf", "functa_sphere", "functa_voxels"],
+    [
+        "functa_core",
+        *("functa_images", "functa_nerf", "functa_sphere", "functa_terrain", "functa_voxels"),
+    ],
     "typecheck.check",
 )
 

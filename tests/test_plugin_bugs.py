@@ -125,6 +125,21 @@ def test_artefacts_that_are_none(answer, said, functa, run, trained):
     assert said in err
 
 
+def test_a_report_embeds_what_browsers_show_and_links_the_rest(functa, run, trained):
+    text = """    def figures(self, signals, fields, out):
+        kinds = {"a.png": "image/png", "b.tif": "image/tiff"}
+        for name in kinds:
+            (out / name).write_bytes(b"pixels")
+        return [Artefact(out / name, kind, name) for name, kind in kinds.items()]
+"""
+    (trained / "mine.py").write_text("from functa_core import Artefact\n" + GOOD + text)
+    assert functa("report", "--run", run)[0] == 0
+    page = (run / "report.html").read_text()
+    assert 'src="data:image/png;base64,' in page
+    assert "data:image/tiff" not in page
+    assert '<a href="figures/b.tif">' in page
+
+
 def test_the_users_errors_pass_through(functa, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(broken("observations", "UserError('mend your data.')"))

@@ -93,7 +93,7 @@ def new(name: str) -> None:
     from functa_core.discovery.making import make_plugin_folder
 
     folder = make_plugin_folder(name)
-    click.echo(f"Install it: pip install -e {folder}[test]")
+    click.echo(f"Install it: pip install -e '{folder}[test]'")
     click.echo(f"Then: functa run --modality {name}; functa plugins check {name}")
     click.echo(folder)
 

@@ -26,6 +26,8 @@ from functa_core.runs.tasks import task_artefacts
 
 PICTURED = 8
 """How many test signals the report shows."""
+SHOWN = ("png", "jpeg", "gif", "webp", "svg+xml")
+"""Kinds of picture that every browser shows; others are linked."""
 
 
 def write_report(session: Session, encoder: Encoder) -> None:
@@ -154,9 +156,9 @@ def _curve(log: Path) -> str:
 
 def _embed(artefact: Artefact, root: Path) -> dict[str, str]:
     """An artefact for the template: its data inline where a browser can show it, else a link."""
-    kind = artefact.media_type.split("/")[0]
+    kind, _, subtype = artefact.media_type.partition("/")
     path = os.path.relpath(artefact.path, root)
-    if kind not in ("image", "audio", "video"):
+    if kind not in ("image", "audio", "video") or (kind == "image" and subtype not in SHOWN):
         return {"kind": "link", "source": path, "caption": artefact.caption, "path": path}
     data = base64.b64encode(artefact.path.read_bytes()).decode()
     source = f"data:{artefact.media_type};base64,{data}"
