@@ -49,7 +49,13 @@ class Terrain(Modality[Tile]):
     Config = TerrainConfig
     recipe: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "model": {"latent_dim": 128, "width": 96, "depth": 5, "w0": 20.0},
-        "meta": {"steps": 450, "batch_size": 16, "lr": 5e-4, "lr_final": 0.02},
+        "meta": {
+            "solver": "gauss-newton",
+            "steps": 1000,
+            "batch_size": 16,
+            "lr": 5e-4,
+            "lr_final": 0.02,
+        },
     }
 
     config: TerrainConfig
@@ -68,8 +74,10 @@ class Terrain(Modality[Tile]):
     def dataset(self, split: Split) -> Dataset[Tile]:
         """The tiles of one split: as an .npz says, else at random by the seed."""
         found = self._collection
-        whole = Dataset(found.ids, found.tiles.__getitem__, notes=found.notes)
-        return whole.split(split, self.source, found.is_test)
+        whole = Dataset(
+            found.ids, found.tiles.__getitem__, notes=found.notes, is_test=found.is_test
+        )
+        return whole.split(split, self.source)
 
     def prepare(self, train: Dataset[Tile]) -> State:
         """Size of a tile, range of all training heights, and what is usual in a training tile."""
