@@ -443,6 +443,39 @@ class Modality(ABC, Generic[S]):
             for artefact in self.render(field, out, [f"{way}-{i:03d}" for i in range(len(field))])
         ]
 
+    def features(self, decoded: Float[Tensor, "B *shape"]) -> Float[Tensor, "B F"] | None:
+        """Features by which sets of decoded signals are compared (Fréchet distance, for one).
+
+        Args:
+            decoded: what `decode` gave of B latents.
+
+        Default: None, they are compared by the decoded numbers.
+        """
+        return None
+
+    def set_distances(
+        self, samples: Float[Tensor, "n *shape"], held_out: Float[Tensor, "m *shape"]
+    ) -> Mapping[str, float]:
+        """Figures of one's own that compare generated signals with held-out ones, by name.
+
+        Args:
+            samples, held_out: what `decode` gave of generated and of held-out latents.
+
+        Default: none.
+        """
+        return {}
+
+    def gallery(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """Pictures of several sets of signals side by side, each below its name.
+
+        Args:
+            fields: of B latents each, by what they are ("flow"); nothing connects the i-th latents.
+            out: an existing folder.
+
+        Default: none, and what `render` writes of each signal is shown instead.
+        """
+        return []
+
     def describe(self, signals: Dataset[S]) -> Mapping[str, str]:
         """Lines for `functa inspect` beside those the core prints. Default: none."""
         return {}

@@ -114,6 +114,19 @@ def test_shrinkage_follows_what_there_is_to_see():
     assert Gaussian.fit(many, seeded()).shrinkage < 0.01
 
 
+def test_whitening_unseen_latents_looks_like_whitening_new_ones():
+    """Fitted latents look too round: their squares are below those of new latents."""
+    from functa_core.latents.gaussian import Gaussian
+
+    mixing = torch.randn(20, 20, generator=seeded(8))
+    rows, new = (torch.randn(n, 20, generator=seeded(n)) @ mixing for n in (60, 2000))
+    fitted = Gaussian.fit(rows, seeded())
+    size = float(fitted.to_base(new).square().mean())
+    assert float(fitted.to_base(rows).square().mean()) < 0.8 * size
+    unseen = fitted.to_base_unseen(rows, seeded(1))
+    assert float(unseen.square().mean()) == pytest.approx(size, rel=0.2)
+
+
 def test_samples_of_the_gaussian_have_its_moments():
     from functa_core.latents.gaussian import Gaussian
 
@@ -242,7 +255,7 @@ def test_what_is_not_a_flow_is_refused(tmp_path):
     save_tensors(tmp_path / "other.safetensors", {"x": torch.ones(1)}, {})
     with pytest.raises(UserError, match="not a flow of functa"):
         Flow.load(tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="at least 10 latents, got 9"):
+    with pytest.raises(UserError, match="at least 10 of them, got 9"):
         Flow.fit(mixture(9, 2), FlowOptions(), seed=0)
 
 

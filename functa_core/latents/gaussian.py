@@ -9,7 +9,7 @@ the covariance (Ledoit and Wolf 2004) is then many times too large for the likel
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import attrs
 import torch
@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from functa_core.latents.standardise import Standardiser
 
 FOLDS = 5
+UNSEEN_FOLDS = 10
 SHRINKAGES = tuple(10 ** (exponent / 4) for exponent in range(-16, 0))
 """Tried values of λ: 0.0001 to 0.56, four a decade; 1 leaves no covariance at all."""
 
@@ -75,6 +76,27 @@ class Gaussian:
         """Undo `to_base`; differentiable."""
         return self.standardiser.invert((u * self.spread) @ self.axes.T)
 
+    def to_base_unseen(
+        self, latents_nZ: Float[Tensor, "n Z"], generator: Generator
+    ) -> Float[Tensor, "n K"]:
+        """What `to_base` gives for latents it was not fitted to, for those that it was.
+
+        Latents look rounder to the Gaussian fitted to them than new ones do. Each fold is whitened
+        by a Gaussian of the other folds, with the symmetric Σ^(-1/2), which hardly depends on the
+        fold, and then turned to the axes of this one.
+
+        Args:
+            latents_nZ: that `fit` was given.
+            generator: of the folds.
+        """
+        rows = self.standardiser.apply(latents_nZ.detach().double().cpu())
+        white = torch.empty_like(rows)
+        for fold, rest in _folds(len(rows), UNSEEN_FOLDS, generator):
+            mean, variances, axes = _spectrum(rows[rest])
+            along = (rows[fold] - mean) @ axes / _shrunk(variances, self.shrinkage).sqrt()
+            white[fold] = along @ axes.T @ self.axes.double()
+        return white.float()
+
     def log_prob(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, " B"]:
         """Log-density of raw latents, in nats, over the dimensions that vary."""
         return standard_normal(self.to_base(z)) + self.log_det
@@ -102,17 +124,21 @@ def standard_normal(u: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
 
 def _likeliest_shrinkage(rows: Float64[Tensor, "n K"], generator: Generator) -> float:
     """The λ with the greatest likelihood of the rows that were left out, fold by fold."""
-    order = torch.randperm(len(rows), generator=generator)
     log_likelihood = torch.zeros(len(SHRINKAGES), dtype=torch.float64)
-    for fold in order.chunk(min(FOLDS, len(rows))):
-        rest = torch.ones(len(rows), dtype=torch.bool)
-        rest[fold] = False
+    for fold, rest in _folds(len(rows), FOLDS, generator):
         mean, variances, axes = _spectrum(rows[rest])
         along = ((rows[fold] - mean) @ axes).square()
         for i, shrinkage in enumerate(SHRINKAGES):
             shrunk = _shrunk(variances, shrinkage)
             log_likelihood[i] -= 0.5 * (along / shrunk + shrunk.log()).sum()
     return SHRINKAGES[int(log_likelihood.argmax())]
+
+
+def _folds(n: int, count: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices of each of at most `count` random folds, and of the rows outside it."""
+    folds = torch.randperm(n, generator=generator).chunk(min(count, n))
+    for i, fold in enumerate(folds):
+        yield fold, torch.cat([*folds[:i], *folds[i + 1 :]])
 
 
 def _spectrum(rows: Float64[Tensor, "n K"]) -> tuple[Tensor, Tensor, Tensor]:

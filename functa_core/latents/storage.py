@@ -31,6 +31,22 @@ class Stored:
     about: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
+    @classmethod
+    def of(
+        cls,
+        options: Mapping[str, Any],
+        about: Mapping[str, Any],
+        parts: Mapping[str, Mapping[str, Tensor]],
+    ) -> Stored:
+        """From a model's parts by name, each with its tensors."""
+        tensors = {f"{part}.{name}": t for part, own in parts.items() for name, t in own.items()}
+        return cls(options, about, tensors)
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one part."""
+        start = f"{name}."
+        return {n.removeprefix(start): t for n, t in self.tensors.items() if n.startswith(start)}
+
     def save(self, path: Path, kind: str) -> None:
         """Write a safetensors file atomically; parent folders are made."""
         said = {

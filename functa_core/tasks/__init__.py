@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from functa_core.tasks.base import Task
 
 TASKS: dict[str, tuple[str, str]] = {
+    "generate": ("Generate", "Draw new signals from a flow and a diffusion model of the latents."),
     "views": ("Views", "Predict new views of test signals from 1, 2, 4, … of their views."),
     "impute": ("Impute", "Complete test signals of which a mask hides a part."),
     "interpolate": (

@@ -31,9 +31,16 @@ from functa_core import (
 from functa_images.animations import write_gif
 from functa_images.codec import jpeg
 from functa_images.embedded import embedded
+from functa_images.fid import fid
 from functa_images.masks import masks
 from functa_images.options import ImagesConfig
-from functa_images.pictures import data_sheet, enlarged_sheet, fits_sheet, masked_sheet
+from functa_images.pictures import (
+    data_sheet,
+    enlarged_sheet,
+    fits_sheet,
+    gallery_sheet,
+    masked_sheet,
+)
 from functa_images.pixels import CHANNEL_WORDS, Pixels, image_of, to_float
 from functa_images.published import recognise
 from functa_images.reading import read
@@ -63,7 +70,7 @@ class Images(Modality[np.ndarray]):
             "lr_final": 0.02,
         },
     }
-    tasks = ("impute", "interpolate", "classify", "compress")
+    tasks = ("generate", "impute", "interpolate", "classify", "compress")
 
     config: ImagesConfig
 
@@ -253,6 +260,21 @@ class Images(Modality[np.ndarray]):
         write_gif(path, {name: self.decode(field).numpy() for name, field in fields.items()})
         caption = f"From one image to another: {', '.join(fields)}."
         return [Artefact(path, "image/gif", caption)]
+
+    def set_distances(
+        self, samples: Float[Tensor, "n h w C"], held_out: Float[Tensor, "m h w C"]
+    ) -> Mapping[str, float]:
+        """FID, where torchmetrics and Inception's weights are installed and images are many."""
+        found = fid(samples, held_out)
+        return {} if found is None else {"fid": found}
+
+    def gallery(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A PNG with a column of pictures for each set."""
+        path = out / "gallery.png"
+        gallery_sheet({name: self.decode(field).numpy() for name, field in fields.items()}).save(
+            path
+        )
+        return [Artefact(path, "image/png", f"Images, a column each: {', '.join(fields)}.")]
 
     def describe(self, signals: Dataset[Pixels]) -> Mapping[str, str]:
         """Size and kind of the pictures."""

@@ -100,6 +100,12 @@ def masked_sheet(
     return _sheet(["observed", *fits, "truth"], rows)
 
 
+def gallery_sheet(sets: Mapping[str, Float32[np.ndarray, "B h w c"]]) -> Image.Image:
+    """A sheet: a column for each set of pictures, below its name."""
+    rows = [[Tile(shown(picture)) for picture in row] for row in zip(*sets.values(), strict=True)]
+    return _sheet(list(sets), rows)
+
+
 def data_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Image.Image:
     """A sheet of at least one picture, in equal rows, each above its caption.
 

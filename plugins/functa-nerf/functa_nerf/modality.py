@@ -74,10 +74,14 @@ class Nerf(Modality[Scene]):
             "encode_batch": 8,
             "chunk": 256,
         },
-        # A step of a fit renders thousands of rays.
-        "tasks": {"impute": {"signals": 4, "steps": 10}},
+        "tasks": {
+            # A step of a fit renders thousands of rays.
+            "impute": {"signals": 4, "steps": 10},
+            # A sample is rendered from all sides, twice.
+            "generate": {"samples": 4, "feature_resolution": 8},
+        },
     }
-    tasks = ("views", "impute", "interpolate")
+    tasks = ("views", "generate", "impute", "interpolate")
     config: NerfConfig
 
     @classmethod
@@ -279,6 +283,18 @@ class Nerf(Modality[Scene]):
         pictures.write_ways(frames, path)
         caption = f"From one scene to another, from one camera; {', '.join(fields)} side by side."
         return [Artefact(path, "image/gif", caption)]
+
+    def gallery(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A PNG with a column of scenes for each set, all seen by the first camera of the turn."""
+        table = self._turntable
+        lens = table.lens.fitted(table.native_side)
+        views = {
+            name: [
+                table.look(field[i : i + 1], table.poses[0], lens).colour for i in range(len(field))
+            ]
+            for name, field in fields.items()
+        }
+        return [pictures.write_gallery(views, out / "gallery.png")]
 
     def describe(self, signals: Dataset[Scene]) -> Mapping[str, str]:
         """Views, lens and cameras of the data."""

@@ -170,6 +170,20 @@ def write_ways(frames: Sequence[Sequence[Float[Tensor, "H W 3"]]], path: Path) -
             gif.add(frame)
 
 
+def write_gallery(sets: Mapping[str, Sequence[Tensor]], path: Path) -> Artefact:
+    """A column of views (H, W, 3) for each set, below its name."""
+    count = len(next(iter(sets.values())))
+    figure = Figure(figsize=(1.5 * len(sets), 1.75 * count), layout="constrained")
+    grid = figure.subplots(count, len(sets), squeeze=False)
+    for column, (name, views) in zip(grid.T, sets.items(), strict=True):
+        for cell, view in zip(column, views, strict=True):
+            _show(cell, to_bytes(view), name)
+            cell.axis("off")
+    figure.savefig(path, dpi=110)
+    caption = f"One view of scenes, a column each: {', '.join(sets)}."
+    return Artefact(path, "image/png", caption)
+
+
 def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
     axes.imshow(picture, interpolation="nearest")
     axes.set_title(title, fontsize=7)

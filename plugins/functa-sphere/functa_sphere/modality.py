@@ -64,7 +64,7 @@ class Sphere(Modality[Map]):
         },
         "tasks": {"impute": {"signals": 5}},
     }
-    tasks = ("impute", "interpolate", "compress")
+    tasks = ("generate", "impute", "interpolate", "compress")
 
     config: SphereConfig
 
@@ -275,6 +275,10 @@ class Sphere(Modality[Map]):
     def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
         """A GIF of maps, all ways one above the other, there and back."""
         return [self._atlas.animation(fields, out / "animation.gif")]
+
+    def gallery(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A PNG with a column of maps for each set."""
+        return [self._atlas.gallery(fields, out / "gallery.png")]
 
     def preview(self, signals: Dataset[Map], out: Path) -> list[Artefact]:
         """Maps of a few training fields."""

@@ -210,6 +210,25 @@ class Atlas:
         caption = f"{self.channels[0].label}, from one field to another: {', '.join(fields)}."
         return Artefact(path, "image/gif", caption + EQUAL_AREA)
 
+    def gallery(self, fields: Mapping[str, Field], path: Path) -> Artefact:
+        """A column of maps of the first channel for each set, all in the training range."""
+        ends = float(self.scaling.low[0]), float(self.scaling.low[0] + self.scaling.width[0])
+        view = self._map
+        points = view.points[view.inside]
+        sets = [(name, self.known_values(field, points)[..., 0]) for name, field in fields.items()]
+        rows = [
+            Row(
+                self.channels[0].label,
+                self.channels[0].units,
+                [Panel(view.picture(values[i]), name) for name, values in sets],
+                ends,
+            )
+            for i in range(len(sets[0][1]))
+        ]
+        write_sheet(path, view, rows, self.coastlines)
+        caption = f"Fields, a column each: {', '.join(fields)}."
+        return Artefact(path, "image/png", caption + EQUAL_AREA)
+
     def preview(self, signals: Dataset[Map], path: Path) -> Artefact:
         """A few training fields, evenly spread over the set."""
         count = min(PREVIEWED, len(signals))

@@ -40,6 +40,7 @@ from functa_voxels.pictures import (
     PREVIEW_COLUMNS,
     PREVIEW_ROWS,
     write_fits,
+    write_gallery,
     write_masked,
     write_preview,
     write_steps,
@@ -82,7 +83,7 @@ class Voxels(Modality[Shape]):
         # Convolutions in three dimensions take long.
         "tasks": {"classify": {"steps": 100}, "impute": {"signals": 5}},
     }
-    tasks = ("impute", "interpolate", "classify", "compress")
+    tasks = ("generate", "impute", "interpolate", "classify", "compress")
 
     config: VoxelsConfig
 
@@ -277,6 +278,11 @@ class Voxels(Modality[Shape]):
                 for name, shapes in ways.items()
             ),
         ]
+
+    def gallery(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
+        """A PNG with a column of shapes for each set."""
+        sets = {name: self.decode(field).numpy() for name, field in fields.items()}
+        return [write_gallery(sets, self.config.up, out / "gallery.png")]
 
     @property
     def _finer(self) -> int:

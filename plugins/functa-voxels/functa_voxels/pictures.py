@@ -124,6 +124,18 @@ def write_masked(
     return Artefact(path, "image/png", caption)
 
 
+def write_gallery(
+    sets: Mapping[str, Float[np.ndarray, "B r r r"]], up: str, path: Path
+) -> Artefact:
+    """A column of shapes for each set, below its name."""
+    rows = [
+        [Tile(draw(shape, VIEWS[0], TILE, up, BLUE)) for shape in row]
+        for row in zip(*sets.values(), strict=True)
+    ]
+    _sheet(rows, list(sets)).save(path)
+    return Artefact(path, "image/png", f"Shapes, a column each: {', '.join(sets)}.")
+
+
 def write_preview(shapes: Sequence[tuple[str, Occupancy]], up: str, path: Path) -> Artefact:
     """A few shapes with their names below."""
     tiles = [Tile(draw(shape, VIEWS[0], TILE, up, GREY), name) for name, shape in shapes]
