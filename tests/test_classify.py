@@ -307,4 +307,4 @@ def test_bad_options_are_refused_and_nothing_is_written(clips_run, functa, optio
     code, _, err = functa("classify", "--run", clips_run, "--set", f"tasks.classify.{option}")
     assert code == 2
     assert said in err
-    assert not (clips_run / "tasks").exists()
+    assert not (clips_run / "tasks" / "classify").exists()

@@ -199,7 +199,7 @@ def test_bad_options_are_refused_and_nothing_is_written(clips_run, functa, optio
     code, _, err = functa("compress", "--run", clips_run, "--set", f"tasks.compress.{option}")
     assert code == 2
     assert said in err
-    assert not (clips_run / "tasks").exists()
+    assert not (clips_run / "tasks" / "compress").exists()
 
 
 def test_without_the_coder_the_task_says_what_to_install(clips_run, functa, monkeypatch):

@@ -164,12 +164,12 @@ def test_python_does_tasks_too(run, tmp_path):
 )
 def test_what_is_refused(functa, run, arguments, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = tasks_of(run)
+    before, written = tasks_of(run), sorted(run.rglob("*"))
     code, _, err = functa(*[run if argument == "RUN" else argument for argument in arguments])
     assert code == 2, err
     assert said in err
     assert tasks_of(run) == before
-    assert not (run / "tasks").exists()
+    assert sorted(run.rglob("*")) == written
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

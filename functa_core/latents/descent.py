@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import attrs
 import torch
@@ -70,6 +70,7 @@ class Descent:
                 return
 
 
+@runtime_checkable
 class Lengths(Protocol):
     """The options that say how long to train."""
 
