@@ -43,7 +43,7 @@ def test_metrics_have_the_agreed_keys(clips_run):
     for split in ("train", "test"):
         assert {"psnr_db", "worst"} <= metrics["reconstruction"][split].keys()
     assert metrics["baselines"] == {}  # clips share no queries, and this plugin gives none
-    assert metrics["tasks"].keys() == {"views"}
+    assert metrics["tasks"].keys() == {"views", "impute", "interpolate"}
 
 
 def test_reported_psnr_is_the_mean_of_each_signals_own(clips_run):

@@ -215,4 +215,4 @@ def test_the_catalogue_is_true():
 
 def test_files_are_of_a_readable_length():
     for path in [*CORE.rglob("*.py"), *(p for plugin in PLUGINS for p in plugin.rglob("*.py"))]:
-        assert len(path.read_text().splitlines()) <= 450, path
+        assert len(path.read_text().splitlines()) <= 550, path

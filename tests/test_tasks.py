@@ -138,6 +138,6 @@ def test_the_configuration_has_the_tasks_that_the_modality_declares(functa):
     _, printed, _ = functa("config", "--modality", "clips")
     assert "tasks:\n  views:\n    context: [1, 2, 4]" in printed
     _, printed, _ = functa("config", "--modality", "images")
-    assert "tasks:\n  classify:\n    seeds: 3" in printed
+    assert "  classify:\n    seeds: 3" in printed
     assert "  compress:\n    bits: [3, 4, 5, 6, 8]" in printed
     assert "  impute:\n    masks: null" in printed
