@@ -49,7 +49,7 @@ CLIPS = ["--modality", "clips"]
         ([*CLIPS, "--set", "model.depth=1"], "model.depth must be at least 2"),
         ([*CLIPS, "--set", "modality.points=0"], "modality.points must be at least 1"),
         ([*CLIPS, "--set", "modality.name=images"], "for modality 'images'"),
-        ([*CLIPS, "--set", "tasks.generate.steps=3"], "no task 'generate'"),
+        ([*CLIPS, "--set", "tasks.generate.steps=3"], "no option 'tasks.generate.steps'"),
         ([*CLIPS, "--set", "meta.steps"], "--set takes section.key=value"),
         ([*CLIPS, "--set", "meta.steps=["], "not valid YAML"),
         ([*CLIPS, "--set", "meta.steps=5", "--set", "meta.steps.x=3"], "'steps' was given a value"),

@@ -147,9 +147,9 @@ def test_costs_are_those_counted_by_hand():
     assert parameters_of(network) == (6 + 1) * 10 + (10 + 1) * 10 + (10 + 1) * 3
     assert flops_of(network, torch.zeros(1, 6)) == 2 * (6 * 10 + 10 * 10 + 10 * 3)
     size = ConvolutionSize(rank=2, channels=3, classes=4, width=5)
-    network = Convolutional(size, torch.zeros(3), torch.ones(3), 0.0)
+    deep = Convolutional(size, torch.zeros(3), torch.ones(3), 0.0)
     convolutions = 8 * 8 * 9 * 3 * 5 + 4 * 4 * 9 * 5 * 10 + 2 * 2 * 9 * 10 * 20
-    assert flops_of(network, torch.zeros(1, 3, 16, 16)) == 2 * (convolutions + 20 * 4)
+    assert flops_of(deep, torch.zeros(1, 3, 16, 16)) == 2 * (convolutions + 20 * 4)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -198,7 +198,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_other_masks(clips_run,
 
 
 def test_what_is_held_out_is_neither_seen_nor_scored(run):
-    class Holding(type(run.modality)):
+    class Holding(type(run.modality)):  # type: ignore[misc]
         def held_out(self, signals, observations):
             return torch.arange(observations.count)[None].expand(len(signals), -1) >= 8
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import torch
@@ -69,16 +69,6 @@ class GenerateConfig:
     def models(self) -> tuple[str, ...]:
         """The models that are asked for."""
         return ("flow", "diffusion") if self.model == "both" else (self.model,)
-
-
-class Model(Protocol):
-    """What is fitted to latents here."""
-
-    steps: int
-
-    def save(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Write it."""
-        ...
 
 
 Draw = Callable[[int, Generator], Float[Tensor, "n Z"]]

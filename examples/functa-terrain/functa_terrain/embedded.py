@@ -20,7 +20,7 @@ TRAIN, TEST = 24, 6
 """Tiles of each kind."""
 OCTAVES = 6
 
-Plane = Float32[np.ndarray, "h w"]
+Plane = Float32[np.ndarray, "_h _w"]
 
 
 def embedded() -> Path:

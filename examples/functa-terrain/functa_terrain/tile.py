@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-Heights = Float[np.ndarray, "h w"]
+Heights = Float[np.ndarray, "_h _w"]
 A = TypeVar("A", float, np.ndarray, Tensor)
 
 FLAT = 1.0

@@ -59,7 +59,7 @@ def test_a_way_is_played_there_and_back(tmp_path):
     frames = np.linspace(0, 1, 5, dtype=np.float32)[:, None, None, None] * np.ones((5, 4, 6, 1))
     write_gif(tmp_path / "a.gif", {"straight": frames.astype(np.float32)})
     with Image.open(tmp_path / "a.gif") as animation:
-        assert animation.n_frames == 8
+        assert animation.n_frames == 8  # type: ignore[attr-defined]
         levels = []
         for i in range(8):
             animation.seek(i)

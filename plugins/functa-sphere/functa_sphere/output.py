@@ -212,7 +212,8 @@ class Atlas:
 
     def gallery(self, fields: Mapping[str, Field], path: Path) -> Artefact:
         """A column of maps of the first channel for each set, all in the training range."""
-        ends = float(self.scaling.low[0]), float(self.scaling.low[0] + self.scaling.width[0])
+        low = float(self.scaling.low[0])
+        ends = (low, low + float(self.scaling.width[0]))
         view = self._map
         points = view.points[view.inside]
         sets = [(name, self.known_values(field, points)[..., 0]) for name, field in fields.items()]
