@@ -30,7 +30,8 @@ class VoxelsConfig:
     loss: str = option(
         "squared_error",
         "squared_error: of the field against 0 and 1, as in the paper; bernoulli: the field is a "
-        "logit, its sigmoid the probability that a cell is filled, the loss its cross-entropy",
+        "logit, its sigmoid the probability that a cell is filled, the loss its cross-entropy, and "
+        "meta.solver=meta-sgd learns faster",
         choices=("squared_error", "bernoulli"),
     )
     points: int | None = option(

@@ -319,15 +319,22 @@ def test_the_embedded_set_is_the_same_everywhere(monkeypatch, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-@pytest.mark.parametrize("options", [{}, {"loss": "bernoulli"}, {"near_surface": 0.5}])
-def test_training_learns_and_a_run_decodes(tmp_path, options):
+@pytest.mark.parametrize(
+    ("options", "solver"),
+    [
+        ({}, "gauss-newton"),
+        ({"loss": "bernoulli"}, "meta-sgd"),
+        ({"near_surface": 0.5}, "gauss-newton"),
+    ],
+)
+def test_training_learns_and_a_run_decodes(tmp_path, options, solver):
     shapes = np.stack([ball(8, r).numpy() for r in np.linspace(0.15, 0.45, 12)])
     np.save(tmp_path / "x.npy", shapes)
     config = {
         "modality": {"name": "voxels", "points": 128, **options},
         "data": {"path": str(tmp_path / "x.npy")},
         "model": {"latent_dim": 8, "width": 24, "depth": 3, "w0": 10},
-        "meta": {"steps": 60, "batch_size": 4, "lr": 3e-3, "log_every": 1},
+        "meta": {"steps": 60, "batch_size": 4, "lr": 3e-3, "log_every": 1, "solver": solver},
     }
     run = train(config, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
