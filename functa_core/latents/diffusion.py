@@ -58,7 +58,7 @@ class DiffusionOptions:
     noise_steps: int = 1000
     steps: int = 600
     batch: int = 256
-    lr: float = 1e-3
+    lr: float = 3e-3
     weight_decay: float = 1e-2
     ema: float = 0.995
     patience: int = 300
