@@ -3,7 +3,13 @@
 To look for new ones: `pytest --hypothesis-profile=default`.
 """
 
+import os
+
 from hypothesis import HealthCheck, settings
+
+# Each process of the tests, and each that it starts, has one core: two processes with two threads
+# each on two cores wait for one another far longer than they compute. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "repeatable",

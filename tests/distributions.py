@@ -13,11 +13,19 @@ from pathlib import Path
 
 WHEEL = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 PLUGINS = Path(__file__).parent / "plugins"
+QUICK_TASKS = [
+    *("tasks.generate.model=flow", "tasks.generate.flow_steps=2", "tasks.generate.samples=2"),
+    *("tasks.generate.scored=8", "tasks.impute.signals=2", "tasks.impute.steps=2"),
+    *("tasks.impute.prior=gaussian", "tasks.interpolate.pairs=1", "tasks.interpolate.frames=3"),
+    *("tasks.interpolate.ways=[straight]", "tasks.compress.bits=[4]"),
+]
+"""Options of tasks, for runs that are about something else."""
 TINY_IMAGES = [
-    part
-    for option in ("meta.steps=1", "model.width=8", "model.depth=3", "model.latent_dim=4")
-    for part in ("--set", option)
-] + ["--set", "modality.resolution=8"]
+    *("meta.steps=1", "model.width=8", "model.depth=3", "model.latent_dim=4"),
+    *("modality.resolution=8", "tasks.classify.steps=2"),
+    *QUICK_TASKS,
+]
+TINY_IMAGES = [part for option in TINY_IMAGES for part in ("--set", option)]
 """Options of a whole run of the modality `images` that takes a second or two."""
 
 

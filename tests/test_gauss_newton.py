@@ -5,6 +5,7 @@ import itertools
 import attrs
 import pytest
 import torch
+from distributions import QUICK_TASKS
 from sklearn.linear_model import Ridge
 from test_engine import (
     SMALL,
@@ -186,7 +187,7 @@ def test_refused_before_anything_is_written(functa, tmp_path):
 
 def test_a_whole_run(functa, tmp_path):
     out = tmp_path / "run"
-    few = ["meta.steps=4", "meta.solver=gauss-newton", "modality.resolution=8"]
+    few = ["meta.steps=4", "meta.solver=gauss-newton", "modality.resolution=8", *QUICK_TASKS]
     options = [part for one in few for part in ("--set", one)]
     code, _, error = functa("run", "--modality", "images", "--out", out, *options)
     assert code == 0, error

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from distributions import QUICK_TASKS
 from PIL import Image
 
 
@@ -41,7 +42,7 @@ def test_a_modality_without_pictures_says_so(functa, tmp_path):
 
 
 def test_the_report_shows_the_data(functa, tmp_path):
-    small = ["meta.steps=1", "modality.resolution=8", "modality.max_views=4"]
+    small = ["meta.steps=1", "modality.resolution=8", "modality.max_views=4", *QUICK_TASKS]
     assignments = [word for setting in small for word in ("--set", setting)]
     code, _, err = functa("run", "--modality", "nerf", *assignments, "--out", tmp_path / "run")
     assert code == 0, err

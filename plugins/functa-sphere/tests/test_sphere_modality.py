@@ -340,7 +340,9 @@ def test_a_run_from_the_command_line(tmp_path):
     assert "Did you mean 't'" in refused.stderr
     assert not (tmp_path / "run").exists()
     small = ["modality.variable=t", "model.width=16", "model.depth=3", "model.latent_dim=4"]
-    sets = [word for one in [*small, "meta.steps=3"] for word in ("--set", one)]
+    small += ["tasks.generate.model=flow", "tasks.generate.flow_steps=2", "tasks.impute.steps=2"]
+    small += ["tasks.interpolate.frames=3", "meta.steps=3"]
+    sets = [word for one in small for word in ("--set", one)]
     done = functa("run", *data, *sets, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -353,6 +353,8 @@ def test_a_whole_run(tmp_path):
     shapes = np.stack([ball(8, r).numpy() for r in np.linspace(0.2, 0.45, 20)])
     np.savez(tmp_path / "x.npz", voxels=shapes, is_test=np.arange(20) % 5 == 0)
     run, options = tmp_path / "run", ["meta.steps=5", "model.width=8", "model.latent_dim=4"]
+    options += ["tasks.generate.model=flow", "tasks.generate.flow_steps=2", "tasks.impute.steps=2"]
+    options += ["tasks.interpolate.frames=3", "tasks.classify.steps=2"]
     functa(
         "run", "--modality", "voxels", "--data", tmp_path / "x.npz", "--out", run, *sets(options)
     )
