@@ -27,6 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from functa_core.networks.buffers import Buffers
+from functa_core.networks.products import product
 
 
 @attrs.frozen(eq=False)
@@ -128,7 +129,7 @@ class SirenPasses:
         trace = Trace(x, [], [])
         shifts = modulations.chunk(len(self.weights), dim=-1)
         for weight, bias, shift in zip(self.weights, self.biases, shifts, strict=True):
-            z = self._product(x, weight.T)
+            z = self._product(x, weight)
             z += (self.w0 * (bias + shift)).to(z.dtype).unsqueeze(1)
             if keep:
                 cosine = torch.cos(z, out=self.buffers.take(z.shape, z))
@@ -152,11 +153,11 @@ class SirenPasses:
             trace: of the forward pass.
             residual: r.
         """
-        a = self._rounded(self._product(residual, self.last))
+        a = self._rounded(self._product(residual, self.last.T))
         for layer in reversed(range(len(self.weights))):
             c = trace.cosines[layer]
             g = torch.mul(a, c, out=self.buffers.take(a.shape, a))
-            below = self._product(g, self.weights[layer]) if layer else None
+            below = self._product(g, self.weights[layer].T) if layer else None
             yield layer, a, g
             if below is not None:
                 a = below
@@ -176,7 +177,7 @@ class SirenPasses:
                 found.append(direction.to(self.dtype))
                 continue
             x = self._wave(trace, len(found) - 1, found[-1])
-            z = self._product(x, weight.T)
+            z = self._product(x, weight)
             z += direction.to(z.dtype)
             self.buffers.give([x])
             found.append(z)
@@ -208,7 +209,7 @@ class SirenPasses:
             by_last += _rows(along[0]).T @ _rows(x).to(upper.dtype)
             self.buffers.give([x])
         shifts, found = [], [upper.sum(dim=(0, 1)), by_last]
-        p = self._rounded(self._product(upper, self.last))
+        p = self._rounded(self._product(upper, self.last.T))
         for layer in reversed(range(len(self.weights))):
             q = p.mul_(trace.cosines[layer])
             by_weight = None
@@ -223,18 +224,18 @@ class SirenPasses:
                 if layer:
                     g = a.mul_(trace.cosines[layer])
                     x = self._wave(trace, layer - 1, along[2][layer - 1])
-                    by_weight = _rows(g).T @ _rows(x)
+                    by_weight = product(_rows(g).T, _rows(x).T)
                     self.buffers.give([x])
             shift = self.w0 * q.sum(dim=1, dtype=self.offset.dtype)
             shifts.append(shift)
             below = _rows(trace.below(layer))
             if by_weight is None:
-                by_weight = _rows(q).T.to(below.dtype) @ below
+                by_weight = product(_rows(q).T.to(below.dtype), below.T)
             else:
-                by_weight.addmm_(_rows(q).T, below)
+                by_weight += product(_rows(q).T, below.T)
             found += [shift.sum(dim=0), self.w0 * by_weight.to(self.offset.dtype)]
             if layer:
-                p = self._product(q, self.weights[layer])
+                p = self._product(q, self.weights[layer].T)
             self.buffers.give([q])
         return torch.cat(shifts[::-1], dim=-1), found[::-1]
 
@@ -245,10 +246,8 @@ class SirenPasses:
         return torch.mul(c, z, out=self.buffers.take(shape, c))
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Rows times a matrix, in a buffer."""
-        out = self.buffers.take((*x.shape[:-1], weight.shape[-1]), weight)
-        torch.mm(_rows(x), weight, out=_rows(out))
-        return out
+        """Rows times the transpose of a matrix."""
+        return product(_rows(x), weight).view(*x.shape[:-1], -1)
 
     def _features(self, x: Tensor) -> Tensor:
         return x.to(self.last.dtype) @ self.last.T
