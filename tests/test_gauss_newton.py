@@ -20,7 +20,7 @@ from test_engine import (
 )
 
 from functa_core.errors import UserError
-from functa_core.meta.gauss_newton import RATE
+from functa_core.meta.gauss_newton import MOMENTUM, RATE
 from functa_core.meta.learner import MetaConfig, build_learner
 from functa_core.meta.outer import outer_loss
 
@@ -114,10 +114,12 @@ def test_later_steps_reuse_the_matrix_and_lower_the_loss():
     losses = [problem.loss(latent, problem.predict(latent)) for latent in path]
     for before, after in itertools.pairwise(losses):
         assert (after <= before + 1e-12).all()
-    slope = problem.gradient(path[1].clone().requires_grad_(), differentiable=False)
-    moved = path[1] - path[2]
-    scaled = by_definition_matrix(learner, problem) @ moved.unsqueeze(-1)
-    torch.testing.assert_close(scaled.squeeze(-1), RATE * slope)
+    matrix, before = by_definition_matrix(learner, problem), 0.0
+    for here, there in itertools.pairwise(path[1:]):  # heavy ball, which the first step is not in
+        slope = problem.gradient(here.clone().requires_grad_(), differentiable=False)
+        moved = (matrix @ (here - there).unsqueeze(-1)).squeeze(-1)
+        torch.testing.assert_close(moved, RATE * slope + MOMENTUM * before)
+        before = moved
 
 
 def by_definition_matrix(learner, problem):

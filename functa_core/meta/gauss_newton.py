@@ -24,10 +24,12 @@ from functa_core.observations import Observations, at_least_tiny
 
 RATE = 0.3
 """Of the steps after the first, which reuse its matrix where the field has curved away from it."""
+MOMENTUM = 0.5
+"""Share of the last such step that is taken again (Polyak, 1964)."""
 
 
 class GaussNewton(InnerSolver):
-    """latent ← -(H + Λ)⁻¹ g, then latent ← latent - `RATE` · (H + Λ)⁻¹ ∂loss/∂latent.
+    """latent ← -(H + Λ)⁻¹ g, then moved ← `MOMENTUM` · moved - `RATE` · (H + Λ)⁻¹ ∂loss/∂latent.
 
     H is the Gauss–Newton matrix of the loss at latent 0 and g the gradient there; Λ, a positive
     number for each coordinate of the latent, is learned. The outer loop sees the first step alone:
@@ -79,11 +81,13 @@ class GaussNewton(InnerSolver):
             return [start, first][: steps + 1]
         first, factor = self._first(problem, differentiable)
         path = [start, first if differentiable else first.detach()]
+        moved = torch.zeros_like(start)  # the first step is another kind: none of it goes on
         for _ in range(1, 1 if differentiable else steps):
             with torch.enable_grad():
                 slope = problem.gradient(path[-1].requires_grad_(), differentiable=False)
             step = _solve(factor, slope.flatten(1)).view_as(start)
-            path.append((path[-1] - RATE * step).detach())
+            moved = MOMENTUM * moved - RATE * step
+            path.append((path[-1] + moved).detach())
         return path[: steps + 1]
 
 
