@@ -122,6 +122,17 @@ def test_later_steps_reuse_the_matrix_and_lower_the_loss():
         before = moved
 
 
+def test_weights_that_differ_by_a_factor_for_each_signal_share_one_matrix():
+    learner, problem = make_newton()
+    problem = same_weights(problem)
+    factors = torch.linspace(0.3, 7.0, len(problem.observations)).to(problem.start())[:, None]
+    weights = problem.observations.weights * factors
+    scaled = attrs.evolve(problem, observations=attrs.evolve(problem.observations, weights=weights))
+    found, one = (learner.solver._first(each, False) for each in (scaled, problem))
+    assert found[1].ndim == 2
+    torch.testing.assert_close(found[0], one[0])
+
+
 def by_definition_matrix(learner, problem):
     """H + Λ of each signal, for squared errors."""
     jacobian = torch.autograd.functional.jacobian(problem.predict, problem.start())[0, ..., 0, :]

@@ -24,6 +24,8 @@ from functa_core.observations import Observations, at_least_tiny
 
 RATE = 0.3
 """Of the steps after the first, which reuse its matrix where the field has curved away from it."""
+SAME = 4 * torch.finfo(torch.float32).eps
+"""Relative difference of curvatures that is rounding alone."""
 MOMENTUM = 0.5
 """Share of the last such step that is taken again (Polyak, 1964)."""
 
@@ -178,9 +180,13 @@ def _loss_derivatives(
 def _curvature(
     bend: Float[Tensor, "B N C C"], jacobian: Float[Tensor, "N C Z"]
 ) -> Float[Tensor, "*B Z Z"]:
-    """Σ_n J_nᵀ bend_n J_n of each signal, or of all at once where it is the same."""
+    """Σ_n J_nᵀ bend_n J_n of each signal, or of all at once where it is the same.
+
+    Weights that each signal has as multiples of one number differ by rounding after they are
+    divided by their sums: that is no difference.
+    """
     flat = jacobian.flatten(0, 1)
-    if bool((bend == bend[:1]).all()):
+    if torch.allclose(bend, bend[:1].expand_as(bend), rtol=SAME, atol=0.0):
         return flat.T @ (bend[0] @ jacobian).flatten(0, 1)
     return torch.stack([flat.T @ (own @ jacobian).flatten(0, 1) for own in bend])
 
