@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from functa_core.functaset import ShardWriter as ShardWriter
     from functa_core.functaset import StoredFunctaset as StoredFunctaset
     from functa_core.modality import API_VERSION as API_VERSION
-    from functa_core.modality import Artefact as Artefact
-    from functa_core.modality import Baseline as Baseline
-    from functa_core.modality import Box as Box
-    from functa_core.modality import Codec as Codec
-    from functa_core.modality import Field as Field
-    from functa_core.modality import Mask as Mask
-    from functa_core.modality import Metric as Metric
     from functa_core.modality import Modality as Modality
-    from functa_core.modality import Published as Published
-    from functa_core.modality import Spec as Spec
-    from functa_core.modality import State as State
-    from functa_core.modality import UnitSphere as UnitSphere
+    from functa_core.modality_types import Artefact as Artefact
+    from functa_core.modality_types import Baseline as Baseline
+    from functa_core.modality_types import Box as Box
+    from functa_core.modality_types import Codec as Codec
+    from functa_core.modality_types import Field as Field
+    from functa_core.modality_types import Mask as Mask
+    from functa_core.modality_types import Metric as Metric
+    from functa_core.modality_types import Published as Published
+    from functa_core.modality_types import Spec as Spec
+    from functa_core.modality_types import State as State
+    from functa_core.modality_types import UnitSphere as UnitSphere
     from functa_core.observations import Observations as Observations
     from functa_core.options import option as option
     from functa_core.runs.api import Run as Run
@@ -61,8 +61,8 @@ _HOMES = {
     "discovery.hookspecs": ["Event", "hookimpl"],
     "errors": ["UserError"],
     "functaset": ["Functaset", "ShardWriter", "StoredFunctaset"],
-    "modality": [
-        "API_VERSION",
+    "modality": ["API_VERSION", "Modality"],
+    "modality_types": [
         "Artefact",
         "Baseline",
         "Box",
@@ -70,7 +70,6 @@ _HOMES = {
         "Field",
         "Mask",
         "Metric",
-        "Modality",
         "Published",
         "Spec",
         "State",

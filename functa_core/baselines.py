@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from functa_core.dataset import Dataset
@@ -94,12 +93,18 @@ class GridBaselines:
         distance = weights @ self.squares.T - 2 * (weights * target) @ self.rows.T
         return _like(self.rows[distance.argmin(axis=1)], observations)
 
+    def _components(self, count: int) -> Any:
+        """The first principal components of the rows, as scikit-learn's PCA."""
+        from sklearn.decomposition import PCA  # takes a second, and most commands need none
+
+        return PCA(count, svd_solver="randomized", random_state=0).fit(self.rows)
+
     def pca(self, components: int) -> Baseline:
         """Projection on the first principal components, as many as a latent has numbers."""
         count = min(components, len(self.rows) - 1, self.rows.shape[1])
         if count < 1:
             return self.mean
-        fitted = PCA(count, svd_solver="randomized", random_state=0).fit(self.rows)
+        fitted = self._components(count)
 
         def project(signals: Sequence[Any], observations: Observations, visible: Tensor) -> Tensor:
             shown = _flat_weights(observations.masked(visible)).numpy() > 0
@@ -119,7 +124,7 @@ class GridBaselines:
         count = min(components, len(self.rows) - 1, self.rows.shape[1])
         if count < 1:
             return self.mean
-        fitted = PCA(count, svd_solver="randomized", random_state=0).fit(self.rows)
+        fitted = self._components(count)
         variance = fitted.explained_variance_.astype(np.float64)
         noise = max(float(fitted.noise_variance_), LEAST_NOISE * float(variance[0]))
         penalty = noise / np.maximum(variance - noise, LEAST_NOISE * noise)

@@ -21,7 +21,7 @@ PLUGINS.append(ROOT / "examples" / "functa-terrain")  # a stranger's: it has no 
 ROOMS = [
     {"errors", "options", "files", "cache", "parallel", "console", "seeding", "blame"}
     | {"dataset", "arrays", "sources", "observations", "coordinates"},
-    {"modality"},
+    {"modality", "modality_types"},
     {"networks"},
     {"meta"},
     {"functaset", "encoding", "baselines", "drawing", "latents"},
@@ -38,9 +38,12 @@ def room(path: Path) -> str:
     return path.relative_to(CORE).parts[0].removesuffix(".py")
 
 
-def imported_modules(path: Path) -> set[str]:
+IMPORTS = ast.Import | ast.ImportFrom
+
+
+def imported_modules(where: Path | ast.AST) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(where.read_text()) if isinstance(where, Path) else where):
         if isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
@@ -63,6 +66,15 @@ def test_imports_go_one_way(path):
         assert LEVEL[parts[1]] <= LEVEL[room(path)], f"{path.name} imports {module}"
         if room(path) == "discovery":  # it knows contracts, not what trains or reads files
             assert parts[1] in {"discovery", "modality", "tasks"} or LEVEL[parts[1]] == 0
+
+
+def test_what_is_slow_to_import_is_imported_where_it_is_used():
+    """A command waits for torch; for the rest, a second and more, only if it needs it."""
+    slow = {"sklearn", "matplotlib", "scipy", "skimage", "pandas", "zuko", "diffusers", "pyarrow"}
+    for path in CORE.rglob("*.py"):
+        at_once = [n for n in ast.parse(path.read_text()).body if isinstance(n, IMPORTS)]
+        names = {name for node in at_once for name in imported_modules(node)}
+        assert not slow & {name.split(".")[0] for name in names}, path
 
 
 def test_the_core_names_no_modality():
@@ -215,4 +227,4 @@ def test_the_catalogue_is_true():
 
 def test_files_are_of_a_readable_length():
     for path in [*CORE.rglob("*.py"), *(p for plugin in PLUGINS for p in plugin.rglob("*.py"))]:
-        assert len(path.read_text().splitlines()) <= 550, path
+        assert len(path.read_text().splitlines()) <= 450, path

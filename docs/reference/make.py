@@ -79,13 +79,12 @@ def hooks_page() -> str:
 
 def modality_page() -> str:
     """The class that a plugin supplies, and the types of the contract."""
-    modality, dataset = Source("modality.py"), Source("dataset.py")
+    modality, types = Source("modality.py"), Source("modality_types.py")
     parts = [*modality.opening("Modality"), *modality.contents("Modality", "##")]
     parts += ["# Types of its members", SPOKEN_OF]
-    for source in (modality, Source("observations.py"), dataset):
+    for source in (types, Source("observations.py"), Source("dataset.py")):
         for name in source.classes:
-            if name != "Modality":
-                parts += [f"## `{name}`", *source.contents(name, "###")]
+            parts += [f"## `{name}`", *source.contents(name, "###")]
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
-from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor, nn
 
 from functa_core.errors import UserError
@@ -117,11 +116,11 @@ class Logistic:
     """Logistic regression with an L2 penalty that validation chose.
 
     Attributes:
-        regression: fitted.
+        regression: scikit-learn's, fitted.
         inverse_penalty: scikit-learn's C.
     """
 
-    regression: LogisticRegression
+    regression: Any
     inverse_penalty: float
 
     @classmethod
@@ -162,5 +161,7 @@ class Logistic:
         return 2 * int(self.regression.coef_.size)
 
 
-def _regression(features: Tensor, labels: Tensor, penalty: float) -> LogisticRegression:
+def _regression(features: Tensor, labels: Tensor, penalty: float) -> Any:
+    from sklearn.linear_model import LogisticRegression  # takes a second
+
     return LogisticRegression(C=penalty, max_iter=2000).fit(features.numpy(), labels.numpy())

@@ -13,7 +13,6 @@ from typing import Any
 import jinja2
 import torch
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from functa_core import __version__
 from functa_core.drawing import drawn
@@ -141,6 +140,8 @@ def _curve(log: Path) -> str:
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     if len(lines) < 2:
         return ""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axes = figure.subplots()
     steps, psnr = [line["step"] for line in lines], [line["psnr_db"] for line in lines]

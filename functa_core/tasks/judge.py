@@ -9,7 +9,6 @@ import attrs
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from functa_core.latents.classifiers import Logistic
@@ -66,6 +65,8 @@ class Judge:
 
     def pca(self, train: RawArrays, test: RawArrays, numbers: int) -> dict[str, Any]:
         """Figures of the same on as many principal components as a latent has numbers."""
+        from sklearn.decomposition import PCA
+
         size = int(np.prod(train.shape))
         rows = train.evenly(max(2, min(PCA_SIGNALS, PCA_NUMBERS // size))).flatten(1).numpy()
         count = min(numbers, len(rows) - 1, size)

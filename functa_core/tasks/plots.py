@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
-from matplotlib.figure import Figure
 
 from functa_core.modality import Artefact
 
@@ -34,6 +33,8 @@ def rate_plot(curves: Mapping[str, Curve], path: Path) -> None:
         curves: by what the legend calls them.
         path: of the PNG.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     axes = figure.subplots()
     for place, (name, curve) in enumerate(curves.items()):
@@ -62,6 +63,8 @@ def confusion_plot(counts: Int[np.ndarray, "k k"], names: Sequence[str], path: P
         names: k of them.
         path: of the PNG.
     """
+    from matplotlib.figure import Figure
+
     k = len(names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(2.2 + 0.38 * k, 4.0, 11.0))

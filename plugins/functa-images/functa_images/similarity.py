@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from functa_core import Observations
@@ -26,6 +25,8 @@ def ssim(
         observations: the true ones.
         height, width: of the picture, N being their product.
     """
+    from skimage.metrics import structural_similarity
+
     observed = (observations.weights > 0)[..., None]
     values = torch.where(observed, observations.values, predicted)
 
