@@ -103,6 +103,6 @@ def test_the_tutorial_from_beginning_to_end(environment, tmp_path):
             for line in text.splitlines():
                 assert shown_in(line, output), f"{line}\nis not in\n{output}"
     report = (tmp_path / "home" / "plucks" / "run" / "report.html").read_text()
-    assert report.count("Note fit-") == 8
+    assert report.count("<figcaption>Note fit-") == 8
     metrics = json.loads((tmp_path / "home" / "plucks" / "run" / "metrics.json").read_text())
     assert 35 < metrics["reconstruction"]["test"]["psnr_db"] < 45  # "about 40 dB"

@@ -111,11 +111,11 @@ class Answer:
                 continue
             shifts = []
             for _, a, g in passes.backward(asked.trace, residual.detach()):
-                shifts.append(passes.w0 * g.sum(dim=1, dtype=residual.dtype))
+                shifts.append(passes.w0 * g.sum(dim=-1, dtype=residual.dtype))
                 passes.buffers.give([g] if kept is not None else [g, a])
                 own.append(a)
             own.reverse()
-            found = torch.cat(shifts[::-1], dim=-1)
+            found = torch.cat(shifts[::-1]).T
             total = found if total is None else total + found
         return total
 
@@ -181,7 +181,7 @@ def start_derivatives(
     coords: Float[Tensor, "n D"],
     modulations: Float[Tensor, "1 M"],
     parameters: Sequence[Tensor],
-) -> tuple[Float[Tensor, "1 n C"], list[Float[Tensor, "C n w"]]]:
+) -> tuple[Float[Tensor, "1 n C"], list[Float[Tensor, "w C n"]]]:
     """Features at coordinates, and the derivatives of each channel there by each layer's shifts.
 
     Both are differentiable once by modulations and parameters.
@@ -243,7 +243,7 @@ class _Gradient(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         passes: SirenPasses = ctx.passes
         directions = [
-            passes.w0 * each.unsqueeze(1)
+            passes.w0 * each.T.unsqueeze(-1)
             for each in gradients[0].chunk(len(passes.weights), dim=-1)
         ]
         total = _Sum()

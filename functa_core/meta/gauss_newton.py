@@ -149,9 +149,11 @@ def _start_jacobian(
 
 def _by_latent(asked: Asked, slope: Float[Tensor, "M Z"]) -> Float[Tensor, "C n Z"]:
     """Derivatives of the features by the latent, from those by the modulations."""
-    widths = [block.shape[-1] for block in asked.derivatives]
-    blocks = zip(asked.derivatives, slope.split(widths), strict=True)
-    return torch.stack([block @ columns for block, columns in blocks]).sum(dim=0)
+    widths = [len(block) for block in asked.derivatives]
+    blocks = zip(asked.derivatives, torch.split(slope, widths), strict=True)
+    return torch.stack(
+        [torch.tensordot(block, columns, dims=([0], [0])) for block, columns in blocks]
+    ).sum(dim=0)
 
 
 def _loss_derivatives(

@@ -68,11 +68,11 @@ def shared_gradient(
 
 
 def _contracted(
-    residual: Float[Tensor, "B n C"], derivatives: list[Float[Tensor, "C n w"]]
+    residual: Float[Tensor, "B n C"], derivatives: list[Float[Tensor, "w C n"]]
 ) -> Float[Tensor, "B M"]:
     """Σ over coordinates and channels of residual times derivative, block after block of M."""
     rows = residual.transpose(1, 2).flatten(1)
-    return torch.cat([rows @ each.flatten(0, 1) for each in derivatives], dim=-1)
+    return torch.cat([rows @ each.flatten(1).T for each in derivatives], dim=-1)
 
 
 @attrs.frozen(eq=False)
@@ -82,7 +82,7 @@ class Asked:
     Attributes:
         coords: (n, D) as they were given.
         features: (1, n, C) there.
-        derivatives: of the features by the modulations, (C, n, w) for each block of w of them.
+        derivatives: of the features by the modulations, (w, C, n) for each block of w of them.
         everywhere: (B, n, C) the features, the same for every signal.
     """
 
@@ -153,4 +153,4 @@ class StartField:
             )[0]
             for channel in features.unbind(-1)
         ]
-        return features, [torch.cat(found)]
+        return features, [torch.cat(found).permute(2, 0, 1)]

@@ -40,8 +40,11 @@ class ModulatedNetwork(Network):
 
     def slope(self, latent: Float[Tensor, "1 *latent"]) -> Float[Tensor, "M Z"]:
         """Derivatives of the modulations by the latent, at a latent."""
-        (jacobian,) = torch.autograd.functional.jacobian(
-            self.modulate, latent, create_graph=torch.is_grad_enabled(), vectorize=True
+        jacobian: Tensor = torch.autograd.functional.jacobian(  # type: ignore[no-untyped-call]
+            lambda one: self.modulate(one)[0],
+            latent,
+            create_graph=torch.is_grad_enabled(),
+            vectorize=True,
         )
         return jacobian.flatten(1)
 

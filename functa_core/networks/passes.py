@@ -15,6 +15,9 @@ where W_l has w0 in it. The gradient by t_l is Σ g_l over a signal's coordinate
 along ṫ is the same sum over q_l, when u is the derivative of r along ṫ; with a gradient of the
 loss itself in u, that is added. The weights' share is g_lᵀ ẋ_{l-1} + q_lᵀ x_{l-1} (Pearlmutter
 1994). A step of the inner loop and its derivative are six products with a layer's weights.
+
+Units come first in what is kept, (W, G, n): then the products for the weights' share find both of
+their factors lying as they read them, which are the dearest ones otherwise.
 """
 
 from __future__ import annotations
@@ -35,9 +38,9 @@ class Trace:
     """What a forward pass leaves behind for the others.
 
     Attributes:
-        coords: (G, n, D), as they went in.
-        sines: x_l of each hidden layer (G, n, W).
-        cosines: c_l of each (G, n, W).
+        coords: (D, G, n), as they went in.
+        sines: x_l of each hidden layer (W, G, n).
+        cosines: c_l of each (W, G, n).
     """
 
     coords: Tensor
@@ -125,12 +128,12 @@ class SirenPasses:
             modulations: shifts of each signal, layer after layer.
             keep: leave a trace; without it the trace is empty.
         """
-        x = coords.expand(len(modulations), -1, -1).contiguous()
+        x = _units_first(coords.expand(len(modulations), -1, -1))
         trace = Trace(x, [], [])
         shifts = modulations.chunk(len(self.weights), dim=-1)
         for weight, bias, shift in zip(self.weights, self.biases, shifts, strict=True):
-            z = self._product(x, weight)
-            z += (self.w0 * (bias + shift)).to(z.dtype).unsqueeze(1)
+            z = self._product(weight, x)
+            z += (self.w0 * (bias + shift)).T.to(z.dtype).unsqueeze(-1)
             if keep:
                 cosine = torch.cos(z, out=self.buffers.take(z.shape, z))
                 trace.cosines.append(self._rounded(cosine))
@@ -146,24 +149,24 @@ class SirenPasses:
 
     def backward(
         self, trace: Trace, residual: Float[Tensor, "K n C"]
-    ) -> Iterator[tuple[int, Float[Tensor, "K n W"], Float[Tensor, "K n W"]]]:
+    ) -> Iterator[tuple[int, Float[Tensor, "W K n"], Float[Tensor, "W K n"]]]:
         """(l, a_l, g_l) from the last hidden layer to the first, both in buffers of the caller's.
 
         Args:
             trace: of the forward pass.
             residual: r.
         """
-        a = self._rounded(self._product(residual, self.last.T))
+        a = self._rounded(self._product(self.last.T, _units_first(residual)))
         for layer in reversed(range(len(self.weights))):
             c = trace.cosines[layer]
             g = torch.mul(a, c, out=self.buffers.take(a.shape, a))
-            below = self._product(g, self.weights[layer].T) if layer else None
+            below = self._product(self.weights[layer].T, g) if layer else None
             yield layer, a, g
             if below is not None:
                 a = below
 
     def tangent(
-        self, trace: Trace, directions: Sequence[Float[Tensor, "K #n W"]]
+        self, trace: Trace, directions: Sequence[Float[Tensor, "W K #n"]]
     ) -> tuple[list[Tensor], Float[Tensor, "K n C"]]:
         """ż_l of each hidden layer, and the features along the directions.
 
@@ -177,7 +180,7 @@ class SirenPasses:
                 found.append(direction.to(self.dtype))
                 continue
             x = self._wave(trace, len(found) - 1, found[-1])
-            z = self._product(x, weight)
+            z = self._product(weight, x)
             z += direction.to(z.dtype)
             self.buffers.give([x])
             found.append(z)
@@ -203,60 +206,61 @@ class SirenPasses:
         Returns:
             By the modulations, and by the parameters in the order of `of`.
         """
-        by_last = _rows(upper).T @ _rows(trace.sines[-1]).to(upper.dtype)
+        top = _units_first(upper)
+        by_last = product(_flat(top), _flat(trace.sines[-1]).to(top.dtype))
         if along is not None:
             x = self._wave(trace, -1, along[2][-1])
-            by_last += _rows(along[0]).T @ _rows(x).to(upper.dtype)
+            by_last += product(_flat(_units_first(along[0])), _flat(x).to(top.dtype))
             self.buffers.give([x])
-        shifts, found = [], [upper.sum(dim=(0, 1)), by_last]
-        p = self._rounded(self._product(upper, self.last.T))
+        shifts, found = [], [top.sum(dim=(1, 2)), by_last]
+        p = self._rounded(self._product(self.last.T, top))
         for layer in reversed(range(len(self.weights))):
             q = p.mul_(trace.cosines[layer])
             by_weight = None
             if along is not None:
                 a, z = along[1][layer], along[2][layer]
                 bent = torch.mul(a, z, out=self.buffers.take(a.shape, a))
-                if len(bent) == len(q):
-                    q.addcmul_(bent, trace.sines[layer], value=-1)
-                else:
-                    q.addcmul_(bent.sum(dim=0, keepdim=True), trace.sines[layer], value=-1)
+                less = bent if bent.shape == q.shape else bent.sum(dim=1, keepdim=True)
+                q.addcmul_(less, trace.sines[layer], value=-1)
                 self.buffers.give([bent])
                 if layer:
                     g = a.mul_(trace.cosines[layer])
                     x = self._wave(trace, layer - 1, along[2][layer - 1])
-                    by_weight = product(_rows(g).T, _rows(x).T)
+                    by_weight = product(_flat(g), _flat(x))
                     self.buffers.give([x])
-            shift = self.w0 * q.sum(dim=1, dtype=self.offset.dtype)
+            shift = self.w0 * q.sum(dim=-1, dtype=self.offset.dtype)
             shifts.append(shift)
-            below = _rows(trace.below(layer))
-            if by_weight is None:
-                by_weight = product(_rows(q).T.to(below.dtype), below.T)
-            else:
-                by_weight += product(_rows(q).T, below.T)
-            found += [shift.sum(dim=0), self.w0 * by_weight.to(self.offset.dtype)]
+            below = _flat(trace.below(layer))
+            own = product(_flat(q).to(below.dtype), below)
+            by_weight = own if by_weight is None else by_weight.add_(own)
+            found += [shift.sum(dim=1), self.w0 * by_weight.to(self.offset.dtype)]
             if layer:
-                p = self._product(q, self.weights[layer].T)
+                p = self._product(self.weights[layer].T, q)
             self.buffers.give([q])
-        return torch.cat(shifts[::-1], dim=-1), found[::-1]
+        return torch.cat(shifts[::-1]).T, found[::-1]
 
     def _wave(self, trace: Trace, layer: int, z: Tensor) -> Tensor:
         """ẋ_l in a buffer."""
         c = trace.cosines[layer]
-        shape = (max(len(c), len(z)), *c.shape[1:])
+        shape = torch.broadcast_shapes(c.shape, z.shape)  # type: ignore[no-untyped-call]
         return torch.mul(c, z, out=self.buffers.take(shape, c))
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Rows times the transpose of a matrix."""
-        return product(_rows(x), weight).view(*x.shape[:-1], -1)
+    def _product(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """A matrix times what has units first."""
+        return product(matrix, _flat(x).T).view(-1, *x.shape[1:])
 
-    def _features(self, x: Tensor) -> Tensor:
-        return x.to(self.last.dtype) @ self.last.T
+    def _features(self, x: Float[Tensor, "W G n"]) -> Float[Tensor, "G n C"]:
+        return self._product(self.last, x.to(self.last.dtype)).permute(1, 2, 0)
 
     def _rounded(self, x: Tensor) -> Tensor:
         """In the type that is kept: the same tensor, unless that is a shorter one."""
         return x.to(self.dtype)
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(G, n, W) as (G·n, W), the same memory where it lies together."""
-    return x.flatten(0, 1)
+def _units_first(x: Float[Tensor, "G n W"]) -> Float[Tensor, "W G n"]:
+    return x.permute(2, 0, 1).contiguous()
+
+
+def _flat(x: Float[Tensor, "W G n"]) -> Float[Tensor, "W _"]:
+    """All coordinates in one row: the same memory."""
+    return x.flatten(1)

@@ -30,7 +30,7 @@ SMALL = 16
 def _onednn() -> bool:
     """Whether oneDNN is there and the processor has instructions that MKL may leave aside."""
     return (
-        torch.backends.mkldnn.is_available()
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and torch.backends.cpu.get_cpu_capability() == "AVX512"
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

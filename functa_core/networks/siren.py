@@ -95,8 +95,9 @@ class LatentModulatedSiren(ModulatedNetwork):
 
     def slope(self, latent: Float[Tensor, "1 *latent"]) -> Float[Tensor, "M Z"]:
         """Derivatives of the modulations by the latent; the map itself, if that is linear."""
-        first = self.to_modulations[0]
-        return first.weight if len(self.to_modulations) == 1 else super().slope(latent)
+        first, *others = self.to_modulations
+        assert isinstance(first, nn.Linear)
+        return super().slope(latent) if others else first.weight
 
     def modulate(self, latent: Float[Tensor, "B Z"]) -> Float[Tensor, "B M"]:
         """Scales (if modulated) and shifts of all hidden units, layer after layer."""
