@@ -243,6 +243,73 @@ class WrongWay(Clips):
         return [attrs.evolve(metric, higher_is_better=True) for metric in super().metrics()]
 
 
+@caught_by("raw")
+class RawAsLongAsTheLongest(Clips):
+    def raw(self, signals):
+        rows = torch.zeros(len(signals), 1, max(map(len, signals)))
+        for row, clip in zip(rows, signals, strict=True):
+            row[0, : len(clip)] = torch.from_numpy(clip)
+        return rows
+
+
+@caught_by("raw")
+class RawBesideTheLoudest(Clips):
+    def raw(self, signals):
+        rows = super().raw(signals)
+        return rows / rows.abs().max()
+
+
+@caught_by("raw")
+class RawWithGaps(Clips):
+    def raw(self, signals):
+        rows = super().raw(signals)
+        rows[:, :, -1] = torch.nan
+        return rows
+
+
+@caught_by("codec")
+class CodecOfTheBatch(Clips):
+    def codec(self):
+        known = super().codec()
+
+        def code(signals, observations, setting):
+            bits, predicted = known.code(signals, observations, setting)
+            return bits.sum().expand(len(bits)), predicted
+
+        return attrs.evolve(known, code=code)
+
+
+@caught_by("codec")
+class CodecFromFineToCoarse(Clips):
+    def codec(self):
+        known = super().codec()
+        return attrs.evolve(known, settings=known.settings[::-1])
+
+
+@caught_by("codec")
+class CodecOfNothing(Clips):
+    def codec(self):
+        known = super().codec()
+
+        def code(signals, observations, setting):
+            return torch.zeros(len(signals)), observations.known_values
+
+        return attrs.evolve(known, code=code)
+
+
+@caught_by("features")
+class FeaturesOfTheBatch(Clips):
+    def features(self, decoded):
+        rows = super().features(decoded)
+        return rows - rows.mean(dim=0)
+
+
+@caught_by("features")
+class FeaturesOfSilence(Clips):
+    def features(self, decoded):
+        return (0 * super().features(decoded)).log()
+
+
 @caught_by("save-load")
 class Remembers(Clips):
     def observations(self, signals, generator=None):

@@ -21,7 +21,7 @@ from test_engine import (
 )
 
 from functa_core.errors import UserError
-from functa_core.meta.gauss_newton import RATE
+from functa_core.meta.gauss_newton import MOMENTUM, RATE
 from functa_core.meta.learner import MetaConfig, build_learner
 from functa_core.meta.outer import outer_loss
 
@@ -115,10 +115,23 @@ def test_later_steps_reuse_the_matrix_and_lower_the_loss():
     losses = [problem.loss(latent, problem.predict(latent)) for latent in path]
     for before, after in itertools.pairwise(losses):
         assert (after <= before + 1e-12).all()
-    slope = problem.gradient(path[1].clone().requires_grad_(), differentiable=False)
-    moved = path[1] - path[2]
-    scaled = by_definition_matrix(learner, problem) @ moved.unsqueeze(-1)
-    torch.testing.assert_close(scaled.squeeze(-1), RATE * slope)
+    matrix, before = by_definition_matrix(learner, problem), 0.0
+    for here, there in itertools.pairwise(path[1:]):  # heavy ball, which the first step is not in
+        slope = problem.gradient(here.clone().requires_grad_(), differentiable=False)
+        moved = (matrix @ (here - there).unsqueeze(-1)).squeeze(-1)
+        torch.testing.assert_close(moved, RATE * slope + MOMENTUM * before)
+        before = moved
+
+
+def test_weights_that_differ_by_a_factor_for_each_signal_share_one_matrix():
+    learner, problem = make_newton()
+    problem = same_weights(problem)
+    factors = torch.linspace(0.3, 7.0, len(problem.observations)).to(problem.start())[:, None]
+    weights = problem.observations.weights * factors
+    scaled = attrs.evolve(problem, observations=attrs.evolve(problem.observations, weights=weights))
+    found, one = (learner.solver._first(each, False) for each in (scaled, problem))
+    assert found[1].ndim == 2
+    torch.testing.assert_close(found[0], one[0])
 
 
 def by_definition_matrix(learner, problem):

@@ -2,12 +2,14 @@
 
 import json
 
+import attrs
 import numpy as np
 import pytest
 import torch
 
 from functa_core import Mask, load_run
 from functa_core.baselines import GridBaselines
+from functa_core.encoding import Encoder
 from functa_core.latents.gaussian import Gaussian
 from functa_core.modality import seeded
 from functa_core.observations import Observations
@@ -85,6 +87,26 @@ def test_the_result_is_a_minimum_of_the_stated_objective(run, latents):
 
     before = float(slope(complete(run.encoder, seen)).norm())
     assert float(slope(found).norm()) < 1e-2 * before
+
+
+class Overshooting(Encoder):
+    """An encoder whose inner steps end far from everything that is likely."""
+
+    def fit(self, observations):
+        path = super().fit(observations)
+        return [*path[:-1], path[-1] + 50.0]
+
+
+def test_optimisation_begins_at_the_best_inner_step_and_not_at_the_last(run):
+    seen = whole(run)
+    far = Overshooting(**attrs.asdict(run.encoder, recurse=False))
+
+    def loss(latent):
+        return float(run.encoder.problem(seen).loss_and_gradient(latent)[0])
+
+    best = min(loss(latent) for latent in run.encoder.fit(seen)[:-1])
+    assert loss(complete(far, seen)) > best  # without a posterior it is the run's own encoding
+    assert loss(complete(far, seen, Posterior(0.1), steps=1)) <= best
 
 
 def test_a_strong_prior_wins_and_a_weak_one_leaves_the_data(run, latents):

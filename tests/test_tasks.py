@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from functa_core import load_run
 from functa_core.tasks import TASKS, core_task
@@ -89,6 +91,22 @@ def test_what_cannot_be_done_is_skipped_in_a_run_and_refused_by_name(clips_run, 
     code, _, err = functa("views", "--run", clips_run)
     assert (code, err.strip()) == (2, f"functa: error: {reason}")
     assert not (clips_run / "tasks" / "views").exists()
+
+
+@pytest.mark.parametrize("name", ["generate", "interpolate"])
+def test_latents_that_are_all_the_same_are_refused_and_leave_no_folder(
+    clips_run, functa, tmp_path, name
+):
+    run = shutil.copytree(clips_run, tmp_path / "run")
+    path = run / "functaset" / "train.safetensors"
+    with safe_open(path, "pt") as file:
+        tensors, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file({**tensors, "latents": torch.zeros_like(tensors["latents"])}, path, about)
+    shutil.rmtree(run / "tasks")
+    code, _, err = functa(name, "--run", run, "--out", tmp_path / "new" / "out")
+    assert code == 2
+    assert "latents are the same" in err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_refused_task_encodes_nothing(bars_run, functa, tmp_path):

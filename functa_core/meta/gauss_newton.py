@@ -18,16 +18,20 @@ from torch import Tensor, nn
 from functa_core.errors import UserError
 from functa_core.meta.inner import InnerSolver
 from functa_core.meta.problem import Problem
-from functa_core.meta.shared import NotShared, StartField, derivatives_of
+from functa_core.meta.shared import Asked, NotShared, StartField
 from functa_core.networks.base import ModulatedNetwork
 from functa_core.observations import Observations, at_least_tiny
 
 RATE = 0.3
 """Of the steps after the first, which reuse its matrix where the field has curved away from it."""
+SAME = 4 * torch.finfo(torch.float32).eps
+"""Relative difference of curvatures that is rounding alone."""
+MOMENTUM = 0.5
+"""Share of the last such step that is taken again (Polyak, 1964)."""
 
 
 class GaussNewton(InnerSolver):
-    """latent ← -(H + Λ)⁻¹ g, then latent ← latent - `RATE` · (H + Λ)⁻¹ ∂loss/∂latent.
+    """latent ← -(H + Λ)⁻¹ g, then moved ← `MOMENTUM` · moved - `RATE` · (H + Λ)⁻¹ ∂loss/∂latent.
 
     H is the Gauss–Newton matrix of the loss at latent 0 and g the gradient there; Λ, a positive
     number for each coordinate of the latent, is learned. The outer loop sees the first step alone:
@@ -42,8 +46,31 @@ class GaussNewton(InnerSolver):
         super().__init__()
         self.log_damping = nn.Parameter(torch.full(latent_shape, math.log(damping)))
 
+    def first(
+        self, problem: Problem, *, differentiable: bool = False
+    ) -> Float[Tensor, "B *latent"]:
+        """One step, with the matrix that all signals share.
+
+        Raises:
+            UserError: see `fit`.
+        """
+        return self._first(problem, differentiable)[0]
+
+    def _first(self, problem: Problem, differentiable: bool) -> tuple[Tensor, Tensor]:
+        """The latents after the first step, and the factor of its matrix."""
+        start = problem.start()
+        with torch.enable_grad():
+            curvature, gradient = _normal_equations(problem, differentiable)
+            factor = _factor(curvature + torch.diag(self.log_damping.exp().flatten()))
+            return start - _solve(factor, gradient).view_as(start), factor
+
     def fit(
-        self, problem: Problem, steps: int, *, differentiable: bool = False
+        self,
+        problem: Problem,
+        steps: int,
+        *,
+        differentiable: bool = False,
+        first: Float[Tensor, "B *latent"] | None = None,
     ) -> list[Float[Tensor, "B *latent"]]:
         """See `InnerSolver.fit`; a differentiable fit ends after the first step.
 
@@ -52,16 +79,17 @@ class GaussNewton(InnerSolver):
                 field than the query itself.
         """
         start = problem.start()
-        with torch.enable_grad():
-            curvature, gradient = _normal_equations(problem, differentiable)
-            factor = _factor(curvature + torch.diag(self.log_damping.exp().flatten()))
-            first = start - _solve(factor, gradient).view_as(start)
+        if first is not None and differentiable:
+            return [start, first][: steps + 1]
+        first, factor = self._first(problem, differentiable)
         path = [start, first if differentiable else first.detach()]
+        moved = torch.zeros_like(start)  # the first step is another kind: none of it goes on
         for _ in range(1, 1 if differentiable else steps):
             with torch.enable_grad():
                 slope = problem.gradient(path[-1].requires_grad_(), differentiable=False)
             step = _solve(factor, slope.flatten(1)).view_as(start)
-            path.append((path[-1] - RATE * step).detach())
+            moved = MOMENTUM * moved - RATE * step
+            path.append((path[-1] + moved).detach())
         return path[: steps + 1]
 
 
@@ -97,7 +125,7 @@ def _start_jacobian(
         raise UserError("meta.solver=gauss-newton takes networks with modulations only.")
     start = problem.start()[:1]
     modulations = network.modulate(start)
-    field = StartField(network, modulations, 1, differentiable)
+    field = StartField(network, modulations, 1, differentiable, problem.precision)
     predicted = None
     with suppress(NotShared):
         predicted = problem.measure(field, part)
@@ -107,15 +135,25 @@ def _start_jacobian(
             f"point by point; those of '{problem.modality.name}' do not, or are not. "
             "Use meta.solver=meta-sgd."
         )
-    by_modulations = torch.stack(
-        derivatives_of(predicted, field.asked[0].copies, differentiable), dim=1
-    )
-    # The chain rule down to the latent, for each number predicted from a copy of the start.
-    starts = start.detach().expand(predicted.numel(), *start.shape[1:]).requires_grad_()
-    (by_latent,) = torch.autograd.grad(
-        network.modulate(starts), starts, by_modulations.flatten(0, 1), create_graph=differentiable
-    )
-    return predicted, by_latent.reshape(*predicted.shape[1:], -1)
+    (asked,) = field.asked
+    # The chain rule: values by features, at each query; these by the latent.
+    by_features = [
+        torch.autograd.grad(
+            channel.sum(), asked.everywhere, create_graph=differentiable, retain_graph=True
+        )[0][0]
+        for channel in predicted.unbind(-1)
+    ]
+    by_latent = _by_latent(asked, network.slope(start))
+    return predicted, torch.einsum("nkc,cnz->nkz", torch.stack(by_features, dim=1), by_latent)
+
+
+def _by_latent(asked: Asked, slope: Float[Tensor, "M Z"]) -> Float[Tensor, "C n Z"]:
+    """Derivatives of the features by the latent, from those by the modulations."""
+    widths = [len(block) for block in asked.derivatives]
+    blocks = zip(asked.derivatives, torch.split(slope, widths), strict=True)
+    return torch.stack(
+        [torch.tensordot(block, columns, dims=([0], [0])) for block, columns in blocks]
+    ).sum(dim=0)
 
 
 def _loss_derivatives(
@@ -144,9 +182,13 @@ def _loss_derivatives(
 def _curvature(
     bend: Float[Tensor, "B N C C"], jacobian: Float[Tensor, "N C Z"]
 ) -> Float[Tensor, "*B Z Z"]:
-    """Σ_n J_nᵀ bend_n J_n of each signal, or of all at once where it is the same."""
+    """Σ_n J_nᵀ bend_n J_n of each signal, or of all at once where it is the same.
+
+    Weights that each signal has as multiples of one number differ by rounding after they are
+    divided by their sums: that is no difference.
+    """
     flat = jacobian.flatten(0, 1)
-    if bool((bend == bend[:1]).all()):
+    if torch.allclose(bend, bend[:1].expand_as(bend), rtol=SAME, atol=0.0):
         return flat.T @ (bend[0] @ jacobian).flatten(0, 1)
     return torch.stack([flat.T @ (own @ jacobian).flatten(0, 1) for own in bend])
 

@@ -39,9 +39,14 @@ def run_task(
     """
     task.check(material)
     folder = out or directory.task(task.name)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     folder.mkdir(parents=True, exist_ok=True)
     remove_drafts(folder)
-    outcome = _checked(task, task.run(material, folder), folder)
+    try:
+        outcome = _checked(task, task.run(material, folder), folder)
+    except UserError as reason:  # the latents themselves may be unfit, which no check looks at
+        _remove_empty(folder, there)
+        raise NotApplicable(str(reason)) from reason
     artefacts = [
         attrs.asdict(artefact) | {"path": artefact.path.relative_to(folder).as_posix()}
         for artefact in outcome.artefacts
@@ -108,6 +113,14 @@ def _checked(task: Task, outcome: Any, folder: Path) -> Outcome:
         if not (artefact.path.is_file() and artefact.path.is_relative_to(folder)):
             raise accuse(cls, "run", f"wrote no file {artefact.path} in {folder}")
     return outcome
+
+
+def _remove_empty(folder: Path, stop: Path) -> None:
+    """Remove a folder and its parents below one that stays, as far as nothing is in them."""
+    for place in (folder.absolute(), *folder.absolute().parents):
+        if place == stop.absolute() or any(place.iterdir()):
+            return
+        place.rmdir()
 
 
 def _keep(directory: RunDirectory, name: str, figures: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from functa_core.encoding import Encoder
 from functa_core.functaset import Functaset
+from functa_core.meta.problem import Problem
 from functa_core.observations import Observations
 
 HISTORY = 20
@@ -59,8 +60,9 @@ def complete(
     """The latent of one signal from what was seen of it.
 
     First the run's inner steps from the learned start, as in every encoding; then at most `steps`
-    iterations of L-BFGS (Liu and Nocedal, 1989) on the posterior. Without a posterior, or with 0
-    steps, this is encoding.
+    iterations of L-BFGS (Liu and Nocedal, 1989) on the posterior, from the inner step that has it
+    highest: behind a mask the inner steps may go too far, and then the start is a better one.
+    Without a posterior, or with 0 steps, this is encoding.
 
     Args:
         encoder: of the trained run.
@@ -71,16 +73,20 @@ def complete(
     """
     if len(seen) != 1:
         raise ValueError(f"one signal at a time is completed, got {len(seen)}")
-    latent = encoder.fit(seen)[-1]
+    inner = encoder.fit(seen)
     if posterior is None or steps == 0:
-        return latent
+        return inner[-1]
     context = encoder.context(seen)
     problem = encoder.problem(context)
     if posterior.prior is not None:
         problem = attrs.evolve(problem, l2_weight=0.0)  # there is a prior in its place
     numbers = int((context.weights > 0).sum()) * context.values.shape[-1]
     data_weight = numbers / (2 * posterior.sigma**2)
-    flat = latent.reshape(-1)
+
+    def nats(place: Float[Tensor, "1 *latent"]) -> tuple[float, Float[Tensor, " Z"]]:
+        return _negative_log(problem, posterior, data_weight, place)
+
+    flat = min(inner, key=lambda place: _or_infinity(nats(place)[0])).reshape(-1)
     basis = torch.eye(len(flat)) if posterior.basis is None else posterior.basis
     basis = basis.to(flat)
     moved = torch.zeros_like(flat, requires_grad=True)  # from there, along the basis
@@ -95,19 +101,30 @@ def complete(
     )
 
     def objective() -> float:
-        place = (flat + basis @ moved.detach()).reshape(latent.shape)
-        losses, gradient = problem.loss_and_gradient(place)
-        value = data_weight * float(losses.detach())
-        total = data_weight * gradient.reshape(-1)
-        if posterior.prior is not None and posterior.weight:
-            nats, slope = _log_density(posterior.prior, place.reshape(1, -1))
-            value -= posterior.weight * nats
-            total = total - posterior.weight * slope
-        moved.grad = basis.mT @ total
+        value, slope = nats((flat + basis @ moved.detach()).reshape(inner[0].shape))
+        moved.grad = basis.mT @ slope
         return value
 
     solver.step(objective)  # type: ignore[no-untyped-call]
-    return (flat + basis @ moved.detach()).reshape(latent.shape)
+    return (flat + basis @ moved.detach()).reshape(inner[0].shape)
+
+
+def _negative_log(
+    problem: Problem, posterior: Posterior, data_weight: float, place: Float[Tensor, "1 *latent"]
+) -> tuple[float, Float[Tensor, " Z"]]:
+    """-log posterior in nats at a latent, up to a constant, and its gradient."""
+    losses, gradient = problem.loss_and_gradient(place)
+    value = data_weight * float(losses.detach())
+    total = data_weight * gradient.reshape(-1)
+    if posterior.prior is not None and posterior.weight:
+        nats, slope = _log_density(posterior.prior, place.reshape(1, -1))
+        value -= posterior.weight * nats
+        total = total - posterior.weight * slope
+    return value, total
+
+
+def _or_infinity(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
 
 
 def _log_density(prior: Prior, z_1Z: Float[Tensor, "1 Z"]) -> tuple[float, Float[Tensor, " Z"]]:

@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from functa_core.errors import UserError, nearest
-from functa_core.testing import data, entry, numbers, output, tasks, training
+from functa_core.testing import comparisons, data, entry, numbers, output, tasks, training
 from functa_core.testing.check import Check, Inapplicable, Nonconformity, NotReady, located
 from functa_core.testing.subject import Subject
 
@@ -33,6 +33,9 @@ _FUNCTIONS = (
     training.second_derivatives,
     training.training,
     output.metrics,
+    comparisons.raw,
+    comparisons.codec,
+    comparisons.features,
     output.save_load,
     output.render,
 )

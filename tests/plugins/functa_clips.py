@@ -130,6 +130,10 @@ class Clips(Modality[np.ndarray]):
     def codec(self) -> Codec:
         return Codec("rounding", (2, 8), _rounded, "bits of the samples, nothing else")
 
+    def features(self, decoded: torch.Tensor) -> torch.Tensor:
+        """How loud a clip is at each frequency."""
+        return torch.fft.rfft(decoded.flatten(1)).abs()
+
     def render(
         self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
     ) -> list[Artefact]:

@@ -67,7 +67,7 @@ class Nerf(Modality[Scene]):
         "model": {"latent_dim": 64, "width": 64, "depth": 4, "w0": 15.0},
         # An observation is `points_per_ray` points, so fewer of them fit into memory at once.
         "meta": {
-            "steps": 280,
+            "steps": 450,
             "batch_size": 8,
             "lr": 1.2e-3,
             "lr_final": 0.02,

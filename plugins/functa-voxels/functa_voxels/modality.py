@@ -75,7 +75,7 @@ class Voxels(Modality[Shape]):
         "model": {"latent_dim": 128, "width": 96, "depth": 5, "w0": 20.0},
         "meta": {
             "solver": "gauss-newton",
-            "steps": 800,
+            "steps": 1600,
             "batch_size": 12,
             "lr": 5e-4,
             "lr_final": 0.05,
