@@ -32,6 +32,7 @@ class Encoder:
         batch: signals at once.
         chunk: observations of a signal at once, None for all.
         device: where the learner lives.
+        precision: as in training; see `Problem`.
     """
 
     learner: Learner
@@ -41,6 +42,7 @@ class Encoder:
     batch: int
     chunk: int | None
     device: torch.device
+    precision: torch.dtype | None = None
 
     def batches(self, signals: Sequence[Any]) -> Iterator[tuple[list[Any], Observations]]:
         """The signals in batches, each with all its observations on the device."""
@@ -56,6 +58,7 @@ class Encoder:
             observations,
             l2_weight=self.l2_weight,
             chunk=self.chunk,
+            precision=self.precision,
         )
 
     def context(self, observations: Observations) -> Observations:

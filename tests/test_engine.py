@@ -137,6 +137,83 @@ def test_every_combination_equals_the_definition(modality, shared, hidden, scale
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.parametrize("group", [1, 2, None])
+@pytest.mark.parametrize("chunk", [None, 4])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_batch_in_groups_and_chunks_has_the_same_gradients(modality, shared, chunk, group):
+    """Against the definition, for signals a few at a time and observations computed again."""
+    learner, problem = make(modality, shared, l2_weight=0.01, chunk=chunk)
+    slow = slowly(attrs.evolve(problem, chunk=None), learner, 3, differentiable=True)
+    expected_loss = problem.loss(slow, problem.predict(slow)).mean()
+    expected = torch.autograd.grad(expected_loss, list(learner.parameters()))
+    found = gradients(learner, problem, MetaConfig(group=group))
+    torch.testing.assert_close(found.loss, expected_loss.detach())
+    for parameter, theirs in zip(learner.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_the_way_back_can_be_taken_again():
+    learner, problem = make()
+    loss = outer_loss(learner, problem, MetaConfig())[0].sum()
+    parameters = list(learner.parameters())
+    once = torch.autograd.grad(loss, parameters, retain_graph=True)
+    again = torch.autograd.grad(loss, parameters)
+    for one, other in zip(once, again, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_an_operator_that_these_passes_do_not_follow_goes_by_autograd():
+    """It looks for its coordinates with the field's own gradient, or takes signals apart."""
+
+    class Follows(Plain):
+        def forward(self, field, queries, generator=None):
+            return field(queries + 0.01 * field(queries)[..., :2])
+
+    class Apart(Plain):
+        def forward(self, field, queries, generator=None):
+            if queries.ndim == 2:
+                queries = queries.expand(len(field), -1, -1)
+            return torch.cat([field[i : i + 1](queries[i : i + 1]) for i in range(len(field))])
+
+    for modality in (Follows, Apart):
+        for shared in (True, False):
+            learner, problem = make(modality, shared)
+            slow = slowly(problem, learner, 2, differentiable=True)
+            torch.testing.assert_close(learner.solver.fit(problem, 2)[-1], slow.detach())
+            expected_loss = problem.loss(slow, problem.predict(slow)).mean()
+            expected = torch.autograd.grad(expected_loss, list(learner.parameters()))
+            gradients(learner, problem, MetaConfig(inner_steps=2))
+            for parameter, theirs in zip(learner.parameters(), expected, strict=True):
+                torch.testing.assert_close(parameter.grad, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_half_precision_is_near():
+    """Latents to a hundredth and gradients to a twentieth, at the frequency of the paper."""
+    model = SirenConfig(latent_dim=16, width=64, depth=5, w0=30.0)
+    learner, exact = make(dtype=torch.float32, model=model, count=200)
+    half = attrs.evolve(exact, precision=torch.bfloat16)
+    latents = [learner.solver.fit(problem, 3)[-1] for problem in (exact, half)]
+    assert float((latents[1] - latents[0]).norm() / latents[0].norm()) < 1e-2
+    found = []
+    for problem in (exact, half):
+        learner.zero_grad()
+        gradients(learner, problem, MetaConfig())
+        found.append(torch.cat([p.grad.flatten() for p in learner.parameters()]))
+        assert all(p.grad.dtype == torch.float32 for p in learner.parameters())
+    assert float((found[1] - found[0]).norm() / found[0].norm()) < 5e-2
+
+
+def test_memory_is_used_again_and_never_piles_up():
+    learner, problem = make(dtype=torch.float32)
+    gradients(learner, problem, MetaConfig())
+    kept = learner.network._memory.count()
+    for _ in range(3):
+        gradients(learner, problem, MetaConfig())
+        learner.solver.fit(problem, 2)
+    assert learner.network._memory.count() == kept > 0
+
+
 def test_the_shared_step_is_taken_exactly_when_it_may_be(monkeypatch):
     taken = []
     import functa_core.meta.problem as module

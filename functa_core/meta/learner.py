@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import torch
 from torch import Generator, nn
 
 from functa_core.meta.gauss_newton import GaussNewton
@@ -69,12 +70,23 @@ class MetaConfig:
         "processor's cache holds, all on a GPU",
         low=1,
     )
+    precision: str = option(
+        "float32",
+        "of products between hidden layers, and of what is kept for the way back; bfloat16 halves "
+        "both on hardware that has it, at three digits",
+        choices=("float32", "bfloat16"),
+    )
     checkpoint_every: int = option(200, "updates between two checkpoints", low=1)
     log_every: int = option(20, "updates between two lines of metrics.jsonl", low=1)
     encode_batch: int = option(16, "signals fitted at once after training", low=1)
     chunk: int | None = option(
         1024, "observations of a signal held in memory at once after training; null for all", low=1
     )
+
+    @property
+    def kept(self) -> torch.dtype | None:
+        """The precision as `Problem` takes it; None for the weights' own."""
+        return None if self.precision == "float32" else getattr(torch, self.precision)
 
 
 class Learner(nn.Module):

@@ -40,9 +40,9 @@ class Buffers:
             if len(self._free[key]) < self._missing[key]:
                 self._free[key].append(tensor)
 
-    def clear(self) -> None:
-        """Let the memory go."""
-        self._free.clear()
+    def count(self) -> int:
+        """How many lie ready."""
+        return sum(map(len, self._free.values()))
 
     def __deepcopy__(self, memo: object) -> Buffers:
         return Buffers()

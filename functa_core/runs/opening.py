@@ -238,6 +238,7 @@ def make_encoder(
         batch=config.meta.encode_batch,
         chunk=config.meta.chunk,
         device=device,
+        precision=config.meta.kept,
     )
 
 

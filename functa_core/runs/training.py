@@ -127,6 +127,7 @@ class Trainer:
             observations=self.batch(step).to(self.device),
             l2_weight=self.config.meta.l2_weight,
             noise_seed=derive(seed, "forward noise", step),
+            precision=self.config.meta.kept,
         )
         noise_seed = derive(seed, "latent noise", step)
         return update(learner, optimiser, problem, self.config.meta, noise_seed)
