@@ -20,7 +20,7 @@ PLUGINS.append(ROOT / "examples" / "functa-terrain")  # a stranger's: it has no 
 # A room may import from those below it.
 ROOMS = [
     {"errors", "options", "files", "cache", "parallel", "console", "seeding", "blame"}
-    | {"dataset", "arrays", "sources", "observations", "coordinates"},
+    | {"dataset", "arrays", "sources", "observations", "coordinates", "benchmark"},
     {"modality"},
     {"networks"},
     {"meta"},
@@ -134,6 +134,7 @@ def test_the_public_api_is_this():
             "ArrayFile",
             "Artefact",
             "Baseline",
+            "Benchmark",
             "Box",
             "Codec",
             "DataSource",
