@@ -23,6 +23,7 @@ class Benchmark:
             them, so that no data has to be read.
         jax_forward: for the peer in JAX, where `Modality.forward` is not the identity: modality →
             function of (field, queries (N, Q)) → (N, C), where field maps (n, D) to (n, C).
+        decoding: what it is called to predict the values from latents.
     """
 
     summary: str
@@ -30,3 +31,4 @@ class Benchmark:
     state: Mapping[str, Any]
     signals: Callable[[int, Generator], Sequence[Any]]
     jax_forward: Callable[[Any], Callable[[Callable[[Any], Any], Any], Any]] | None = None
+    decoding: str = "decode"

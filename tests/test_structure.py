@@ -25,6 +25,7 @@ ROOMS = [
     {"networks"},
     {"meta"},
     {"functaset", "encoding", "baselines", "drawing", "latents"},
+    {"bench"},
     {"tasks", "published"},
     {"discovery"},
     {"runs"},

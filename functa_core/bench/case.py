@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -53,7 +54,10 @@ class Case:
     def problem(self, learner: Learner) -> Problem:
         """The fit of the batch, as in training but without noise of the forward operator."""
         return Problem(
-            learner.network, self.modality, self.observations, l2_weight=self.meta.l2_weight
+            learner.network,
+            self.modality,
+            self.observations,
+            l2_weight=self.meta.l2_weight,
         )
 
     def encoder(self, learner: Learner) -> Encoder:
@@ -74,29 +78,32 @@ class Case:
         return torch.randn(shape, generator=seeded(SEED)).mul(0.01).to(self.device)
 
 
-def make_case(
-    modality: type[Modality[Any]],
-    name: str,
-    device: torch.device,
-    changes: dict[str, dict[str, Any]] | None = None,
-) -> Case:
-    """The configuration `name` that a modality declares.
+@attrs.frozen(eq=False)
+class Asked:
+    """A case to be made, here or in another process.
 
-    Args:
+    Attributes:
         modality: its class.
         name: a key of its `benchmarks`.
-        device: where to measure.
         changes: further overrides, section by section.
     """
-    benchmark = modality.benchmarks[name]
-    layers = (benchmark.sections, changes or {})
-    merged = {
-        section: {k: v for layer in layers for k, v in layer.get(section, {}).items()}
-        for section in ("modality", "model", "meta")
-    }
-    meta = MetaConfig(**{**merged["meta"], "clip": None, "latent_noise": 0.0})
-    prepared = modality(modality.Config(**merged["modality"]), DataSource(), benchmark.state)
-    signals = benchmark.signals(meta.batch_size, seeded(SEED))
-    observations = prepared.observations(signals, seeded(SEED)).to(device)
-    model = SirenConfig(**merged["model"])
-    return Case(name, benchmark, prepared, model, meta, observations, device)
+
+    modality: type[Modality[Any]]
+    name: str
+    changes: Mapping[str, Mapping[str, Any]] = {}
+
+    def case(self, device: torch.device) -> Case:
+        """Made, on a device."""
+        benchmark = self.modality.benchmarks[self.name]
+        layers = (benchmark.sections, self.changes)
+        merged: dict[str, dict[str, Any]] = {
+            section: {k: v for layer in layers for k, v in layer.get(section, {}).items()}
+            for section in ("modality", "model", "meta")
+        }
+        meta = MetaConfig(**{**merged["meta"], "clip": None, "latent_noise": 0.0})
+        config = self.modality.Config(**merged["modality"])
+        prepared = self.modality(config, DataSource(), benchmark.state)
+        signals = benchmark.signals(meta.batch_size, seeded(SEED))
+        observations = prepared.observations(signals, seeded(SEED)).to(device)
+        model = SirenConfig(**merged["model"])
+        return Case(self.name, benchmark, prepared, model, meta, observations, device)

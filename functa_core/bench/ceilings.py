@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from functa_core.networks.products import product
+
 REPEATS = 7
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -16,13 +18,18 @@ def ceilings(device: torch.device) -> dict[str, float]:
     """Rates of the machine.
 
     Returns:
-        `matmul_float32` and `matmul_bfloat16` in multiply-adds a second, of square matrices; on a
-        GPU `matmul_tf32` too; `sine_float32` in elements a second; `copy` in bytes a second, those
-        read and those written both counted.
+        `matmul_float32` and `matmul_bfloat16` by `torch.mm` in multiply-adds a second, of square
+        matrices; on a GPU `matmul_tf32` too; `product_float32` and `product_bfloat16`, the best
+        that can be had from PyTorch by whatever call, which on some processors is far more (see
+        `functa_core.networks.products`); `sine_float32` in elements a second; `copy` in bytes a
+        second, those read and those written both counted.
     """
     large = device.type == "cuda"
     side, elements = (8192, 2**28) if large else (2048, 2**24)
     found = {f"matmul_{name}": _matmul(side, dtype, device) for name, dtype in PRECISIONS.items()}
+    for name, dtype in PRECISIONS.items():
+        ours = _matmul(side, dtype, device, product)
+        found[f"product_{name}"] = max(ours, found[f"matmul_{name}"])
     if large:
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("high")
@@ -35,10 +42,19 @@ def ceilings(device: torch.device) -> dict[str, float]:
     return found
 
 
-def _matmul(side: int, dtype: torch.dtype, device: torch.device) -> float:
+def best(earlier: dict[str, float], later: dict[str, float]) -> dict[str, float]:
+    """Of two measurements, at the beginning and at the end of a run, the higher rates."""
+    return {name: max(rate, later[name]) for name, rate in earlier.items()}
+
+
+def _matmul(
+    side: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    multiply: Callable[[Tensor, Tensor], Tensor] = torch.mm,
+) -> float:
     a, b = torch.rand(2, side, side, device=device).to(dtype).unbind()
-    out = torch.empty_like(a)
-    return side**3 / _fastest(lambda: torch.mm(a, b, out=out), device)
+    return side**3 / _fastest(lambda: multiply(a, b), device)
 
 
 def _fastest(work: Callable[[], Tensor], device: torch.device) -> float:

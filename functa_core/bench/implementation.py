@@ -25,14 +25,20 @@ class Implementation(ABC):
     Attributes:
         name: as in the results.
         dtype: in which most of the work is done.
+        exact: whether its numbers must be those of ours in float32, up to rounding.
     """
 
     name: str
     dtype: str = "float32"
+    exact: bool = True
 
     @abstractmethod
     def __init__(self, case: Case) -> None:
         """Raises `Absent` if it cannot be had here, or not for such a case."""
+
+    def precisely(self) -> Implementation:
+        """The same without shortcuts in its float32 products, to be compared. Default: itself."""
+        return self
 
     @abstractmethod
     def updating(self) -> Work:
@@ -49,3 +55,14 @@ class Implementation(ABC):
     @abstractmethod
     def finish(self, result: Any) -> Any:
         """Wait until a result is there, and give it back."""
+
+    @abstractmethod
+    def device_peak(self) -> int:
+        """Most bytes that were in use on the GPU at once, in this process."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of torch's, jax's or Python's says that there is no memory left."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "memory" in str(error).lower()
+    )

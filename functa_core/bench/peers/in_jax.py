@@ -34,8 +34,10 @@ class Jax(Implementation):
 
     name = "functa in JAX"
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, precision: str | None = None) -> None:
+        """`precision` is that of float32 products; None for jax's default on the device."""
         self.case = case
+        self.precision = precision
         platform = "gpu" if case.device.type == "cuda" else "cpu"
         try:
             self.device = jax.devices(platform)[0]
@@ -43,13 +45,21 @@ class Jax(Implementation):
             raise Absent(f"jax has no {platform} here") from error
         self.siren = siren_of(case)
         makes = case.benchmark.jax_forward
-        self.forward = (lambda field, queries: field(queries)) if makes is None else makes(
-            case.modality
+        self.forward = (
+            (lambda field, queries: field(queries)) if makes is None else makes(case.modality)
         )
         known = case.observations
         total = known.weights.sum(dim=1, keepdim=True)
         queries = known.queries.expand(len(known), -1, -1)
         self.batch = tuple(map(self._array, (queries, known.known_values, known.weights / total)))
+
+    def precisely(self) -> Implementation:
+        """On a GPU jax's products are in TensorFloat-32 by default; here they are in float32."""
+        return Jax(self.case, "highest") if self.case.device.type == "cuda" else self
+
+    def _compiled(self, function: Any, *arguments: Any) -> Any:
+        with jax.default_matmul_precision(self.precision):
+            return jax.jit(function).lower(*arguments).compile()
 
     def _array(self, tensor: Tensor) -> Any:
         return jax.device_put(np.array(tensor.cpu()), self.device)
@@ -102,7 +112,7 @@ class Jax(Implementation):
         weights = self._weights()
         zeros = jax.tree_util.tree_map(jnp.zeros_like, weights)
         state = [(weights, zeros, zeros, jax.device_put(np.float32(0), self.device))]
-        compiled = jax.jit(self._update).lower(state[0], self.batch).compile()
+        compiled = self._compiled(self._update, state[0], self.batch)
 
         def work() -> Any:
             state[0], loss = compiled(state[0], self.batch)
@@ -113,20 +123,24 @@ class Jax(Implementation):
     def encoding(self) -> Work:
         """The fit alone, jitted."""
         weights = self._weights()
-        fit = jax.jit(jax.vmap(self._fit, in_axes=(None, 0)))
-        compiled = fit.lower(weights, self.batch).compile()
+        fit = jax.vmap(self._fit, in_axes=(None, 0))
+        compiled = self._compiled(fit, weights, self.batch)
         return lambda: compiled(weights, self.batch)
 
     def decoding(self) -> Work:
         """The field under the forward operator, jitted."""
         weights, latents = self._weights(), self._array(self.case.latents())
-        predict = jax.jit(jax.vmap(self._predict, in_axes=(0, None, 0)))
-        compiled = predict.lower(latents, weights, self.batch[0]).compile()
+        predict = jax.vmap(self._predict, in_axes=(0, None, 0))
+        compiled = self._compiled(predict, latents, weights, self.batch[0])
         return lambda: compiled(latents, weights, self.batch[0])
 
     def finish(self, result: Any) -> Any:
         """Wait for the result."""
-        return jax.block_until_ready(result)
+        return jax.block_until_ready(result)  # type: ignore[no-untyped-call]
+
+    def device_peak(self) -> int:
+        """As jax's allocator counts it."""
+        return int(self.device.memory_stats()["peak_bytes_in_use"])
 
 
 def _features(siren: Siren, weights: Pytree, coords: Any, latent: Any) -> Any:

@@ -128,7 +128,5 @@ class VmapGrad(AutogradLoop):
             return data + l2_weight * latent.square().sum()
 
         own = 0 if self.queries.ndim == 3 else None
-        each: Callable[..., Tensor] = torch.func.vmap(
-            torch.func.grad(loss), in_dims=(0, own, 0, 0)
-        )
+        each: Callable[..., Tensor] = torch.func.vmap(torch.func.grad(loss), in_dims=(0, own, 0, 0))
         return each(latents, self.queries, self.values, self.shares)

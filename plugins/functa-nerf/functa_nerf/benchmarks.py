@@ -83,5 +83,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         },
         signals=_noise,
         jax_forward=jax_forward,
+        decoding="render",
     )
 }
