@@ -14,8 +14,12 @@ REPEATS = 7
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def ceilings(device: torch.device) -> dict[str, float]:
+def ceilings(device: torch.device, shrink: int = 1) -> dict[str, float]:
     """Rates of the machine.
+
+    Args:
+        device: whose.
+        shrink: by how much the matrices' sides are smaller than they should be.
 
     Returns:
         `matmul_float32` and `matmul_bfloat16` by `torch.mm` in multiply-adds a second, of square
@@ -26,6 +30,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
     """
     large = device.type == "cuda"
     side, elements = (8192, 2**28) if large else (2048, 2**24)
+    side, elements = side // shrink, elements // shrink
     found = {f"matmul_{name}": _matmul(side, dtype, device) for name, dtype in PRECISIONS.items()}
     for name, dtype in PRECISIONS.items():
         ours = _matmul(side, dtype, device, product)

@@ -14,7 +14,7 @@ PACKAGES = ("functa-core", "torch", "numpy", "jax", "jaxlib")
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Processor, cores that may be used, threads, memory in bytes, load, and the GPU if it is one."""
+    """Processor, cores that may be used, threads, memory in bytes, load, and the GPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, Any] = {
         "processor": _processor(),

@@ -41,11 +41,13 @@ class Effort:
         seconds: of timing for each operation, beyond the fewest rounds.
         memory: whether to measure peaks.
         until: as `time.monotonic` has it; nothing is begun after it. None for no end.
+        shrink: see `ceilings`.
     """
 
     seconds: Mapping[str, float] = {"update": 20.0, "encode": 6.0, "decode": 4.0}
     memory: bool = True
     until: float | None = None
+    shrink: int = 1
 
     def check(self) -> None:
         """Raise `Absent` if the time is over."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -35,7 +35,7 @@ class Functa(TorchImplementation):
     """The default engine, at the case's own options."""
 
     name = "functa"
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -72,7 +72,7 @@ class FunctaBfloat16(Functa):
     name = "functa bfloat16"
     dtype = "bfloat16"
     exact = False
-    options = {"precision": "bfloat16"}
+    options: ClassVar[dict[str, Any]] = {"precision": "bfloat16"}
 
 
 class FunctaGaussNewton(Functa):
@@ -80,7 +80,7 @@ class FunctaGaussNewton(Functa):
 
     name = "functa gauss-newton"
     exact = False
-    options = {"solver": "gauss-newton"}
+    options: ClassVar[dict[str, Any]] = {"solver": "gauss-newton"}
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)

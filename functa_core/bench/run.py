@@ -22,9 +22,9 @@ def run(asked: Sequence[Asked], device: torch.device, effort: Effort) -> dict[st
         device: where.
         effort: how long, for each.
     """
-    before = ceilings(device)
+    before = ceilings(device, effort.shrink)
     cases = []
     for each in asked:
         warn(f"measuring {each.name}: {each.modality.benchmarks[each.name].summary}")
         cases.append((each, measure(each, device, effort)))
-    return document(cases, best(before, ceilings(device)), device)
+    return document(cases, best(before, ceilings(device, effort.shrink)), device)
