@@ -62,7 +62,7 @@ class Jax(Implementation):
             return jax.jit(function).lower(*arguments).compile()
 
     def _array(self, tensor: Tensor) -> Any:
-        return jax.device_put(np.array(tensor.cpu()), self.device)
+        return jax.device_put(tensor.detach().cpu().numpy(), self.device)
 
     def _weights(self) -> Pytree:
         """The weights as a pytree, each (in, out) as Haiku has them."""
