@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from functa_core.arrays import ArrayFile as ArrayFile
+    from functa_core.benchmark import Benchmark as Benchmark
     from functa_core.cache import cached as cached
     from functa_core.cache import cached_all as cached_all
     from functa_core.cache import fingerprint as fingerprint
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "arrays": ["ArrayFile"],
+    "benchmark": ["Benchmark"],
     "cache": ["cached", "cached_all", "fingerprint"],
     "coordinates": ["grid", "random_subset", "sphere_grid"],
     "dataset": ["DataSource", "Dataset", "Split", "skip_notes"],

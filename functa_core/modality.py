@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
+from functa_core.benchmark import Benchmark
 from functa_core.coordinates import grid, sphere_grid
 from functa_core.dataset import Dataset, DataSource, Split
 from functa_core.modality_types import (
@@ -77,6 +78,8 @@ class Modality(ABC, Generic[S]):
     """Overrides of the core's defaults: {"model": {...}, "meta": {...}, "tasks": {...}}."""
     tasks: ClassVar[Sequence[str]] = ()
     """Names of the tasks that `functa run` does beside reconstruction."""
+    benchmarks: ClassVar[Mapping[str, Benchmark]] = {}
+    """Sizes that `functa bench --config NAME` measures, by name."""
 
     def __init__(self, config: Any, source: DataSource, state: State | None = None) -> None:
         self.config = config

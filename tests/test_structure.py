@@ -20,11 +20,12 @@ PLUGINS.append(ROOT / "examples" / "functa-terrain")  # a stranger's: it has no 
 # A room may import from those below it.
 ROOMS = [
     {"errors", "options", "files", "cache", "parallel", "console", "seeding", "blame"}
-    | {"dataset", "arrays", "sources", "observations", "coordinates"},
+    | {"dataset", "arrays", "sources", "observations", "coordinates", "benchmark"},
     {"modality", "modality_types"},
     {"networks"},
     {"meta"},
     {"functaset", "encoding", "baselines", "drawing", "latents"},
+    {"bench"},
     {"tasks", "published"},
     {"discovery"},
     {"runs"},
@@ -146,6 +147,7 @@ def test_the_public_api_is_this():
             "ArrayFile",
             "Artefact",
             "Baseline",
+            "Benchmark",
             "Box",
             "Codec",
             "DataSource",

@@ -28,6 +28,7 @@ COMMANDS = {
     "report": ("evaluation", "Draw the pictures of a run and write report.html."),
     "config": ("inspection", "Print a modality's complete default configuration as YAML."),
     "inspect": ("inspection", "Show what would be read from data."),
+    "bench": ("benchmarking", "Measure speed and memory, beside others' ways to do the same."),
     "plugins": ("plugins", "See, check, make, install and uninstall plugins."),
 }
 

@@ -29,6 +29,7 @@ from functa_core import (
     random_subset,
 )
 from functa_images.animations import write_gif
+from functa_images.benchmarks import BENCHMARKS
 from functa_images.codec import jpeg
 from functa_images.embedded import embedded
 from functa_images.fid import fid
@@ -71,6 +72,7 @@ class Images(Modality[np.ndarray]):
         },
     }
     tasks = ("generate", "impute", "interpolate", "classify", "compress")
+    benchmarks = BENCHMARKS
 
     config: ImagesConfig
 

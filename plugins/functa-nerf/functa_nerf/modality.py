@@ -31,6 +31,7 @@ from functa_core import (
 )
 from functa_nerf import pictures
 from functa_nerf.baselines import mean_view, nearest_scene
+from functa_nerf.benchmarks import BENCHMARKS
 from functa_nerf.camera_picture import write_cameras
 from functa_nerf.cameras import Lens, Orbit, orbit_of
 from functa_nerf.checks import check_poses
@@ -82,6 +83,7 @@ class Nerf(Modality[Scene]):
         },
     }
     tasks = ("views", "generate", "impute", "interpolate")
+    benchmarks = BENCHMARKS
     config: NerfConfig
 
     @classmethod

@@ -28,6 +28,7 @@ from functa_core import (
     UnitSphere,
     UserError,
 )
+from functa_sphere.benchmarks import BENCHMARKS
 from functa_sphere.codec import filled, jpeg2000
 from functa_sphere.collection import Channel, Collection, Map, held_out, split_of
 from functa_sphere.conventions import time_text
@@ -65,6 +66,7 @@ class Sphere(Modality[Map]):
         "tasks": {"impute": {"signals": 5}},
     }
     tasks = ("generate", "impute", "interpolate", "compress")
+    benchmarks = BENCHMARKS
 
     config: SphereConfig
 

@@ -30,6 +30,7 @@ from functa_core import (
     grid,
 )
 from functa_voxels.animations import write_animation, write_mesh_sequence
+from functa_voxels.benchmarks import BENCHMARKS
 from functa_voxels.codec import packed_bits
 from functa_voxels.config import VoxelsConfig
 from functa_voxels.embedded import embedded
@@ -84,6 +85,7 @@ class Voxels(Modality[Shape]):
         "tasks": {"classify": {"steps": 100}, "impute": {"signals": 5}},
     }
     tasks = ("generate", "impute", "interpolate", "classify", "compress")
+    benchmarks = BENCHMARKS
 
     config: VoxelsConfig
 

@@ -1,0 +1,91 @@
+"""This project's own implementations: what training and encoding call."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import torch
+
+from functa_core.bench.case import Case
+from functa_core.bench.implementation import Absent, Implementation, Work
+from functa_core.errors import UserError
+from functa_core.meta.learner import Learner, MetaConfig
+from functa_core.meta.outer import update
+
+
+class TorchImplementation(Implementation):
+    """Anything that runs in PyTorch."""
+
+    def finish(self, result: Any) -> Any:
+        """Wait for the GPU, if it is one that works."""
+        if self.case.device.type == "cuda":
+            torch.cuda.synchronize(self.case.device)
+        return result
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    def device_peak(self) -> int:
+        """As PyTorch's allocator counts it."""
+        return torch.cuda.max_memory_allocated(self.case.device)
+
+
+class Functa(TorchImplementation):
+    """The default engine, at the case's own options."""
+
+    name = "functa"
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        known = {field.name for field in attrs.fields(MetaConfig)}
+        if not known.issuperset(self.options):
+            raise Absent(f"there is no option meta.{', meta.'.join(self.options)}")
+        self.meta = attrs.evolve(case.meta, **self.options)
+
+    def _learner(self) -> Learner:
+        return self.case.learner(self.meta)
+
+    def updating(self) -> Work:
+        """`functa_core.meta.outer.update`, as `functa train` calls it."""
+        learner = self._learner()
+        problem = self.case.problem(learner)
+        optimiser = torch.optim.Adam(learner.parameters(), lr=self.meta.lr)
+        return lambda: update(learner, optimiser, problem, self.meta).loss
+
+    def encoding(self) -> Work:
+        """`Encoder.fit`, as `functa encode` calls it."""
+        encoder = self.case.encoder(self._learner())
+        return lambda: encoder.fit(self.case.observations)[-1]
+
+    def decoding(self) -> Work:
+        """`Encoder.predict`, as `functa encode` calls it for the PSNR of a fit."""
+        encoder = self.case.encoder(self._learner())
+        latents = self.case.latents()
+        return lambda: encoder.predict(latents, self.case.observations)
+
+
+class FunctaBfloat16(Functa):
+    """The same in bfloat16, where the engine offers it."""
+
+    name = "functa bfloat16"
+    dtype = "bfloat16"
+    exact = False
+    options: ClassVar[dict[str, Any]] = {"precision": "bfloat16"}
+
+
+class FunctaGaussNewton(Functa):
+    """The same with one damped Gauss–Newton step in training; not the same mathematics."""
+
+    name = "functa gauss-newton"
+    exact = False
+    options: ClassVar[dict[str, Any]] = {"solver": "gauss-newton"}
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        try:
+            learner = self._learner()
+            learner.solver.fit(case.problem(learner), 1)
+        except UserError as error:
+            raise Absent(str(error).replace("\n", " ")) from error
