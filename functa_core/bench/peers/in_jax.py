@@ -136,7 +136,7 @@ class Jax(Implementation):
 
     def finish(self, result: Any) -> Any:
         """Wait for the result."""
-        return jax.block_until_ready(result)  # type: ignore[no-untyped-call]
+        return jax.block_until_ready(result)
 
     def device_peak(self) -> int:
         """As jax's allocator counts it."""
