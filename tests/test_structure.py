@@ -20,7 +20,7 @@ PLUGINS.append(ROOT / "examples" / "functa-terrain")  # a stranger's: it has no 
 # A room may import from those below it.
 ROOMS = [
     {"errors", "options", "files", "cache", "parallel", "console", "seeding", "blame"}
-    | {"dataset", "arrays", "sources", "observations", "coordinates"},
+    | {"distributed", "prefetch", "dataset", "arrays", "sources", "observations", "coordinates"},
     {"modality"},
     {"networks"},
     {"meta"},

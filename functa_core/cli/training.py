@@ -49,7 +49,7 @@ def run(**given: Any) -> None:
 
         run_all(session)
         _summary(session)
-    click.echo(session.directory.root if session else given["out"])
+    _say_where(session, given["out"])
 
 
 @click.command()
@@ -61,10 +61,23 @@ def train(**given: Any) -> None:
         from functa_core.runs.pipeline import run_training
 
         run_training(session)
-    click.echo(session.directory.root if session else given["out"])
+    _say_where(session, given["out"])
 
 
-def _open(
+def _say_where(session: Session | None, out: Path | None) -> None:
+    from functa_core.console import say
+
+    say(str(session.directory.root if session else out))
+
+
+def _open(done: Callable[[RunDirectory], bool], device: str, **given: Any) -> Session | None:
+    """The run that is asked for, in every process, or None if it is done already."""
+    from functa_core.runs.opening import open_together
+
+    return open_together(lambda: _open_first(done, device=device, **given), device)
+
+
+def _open_first(
     done: Callable[[RunDirectory], bool],
     modality: str | None,
     plugin: str | None,
@@ -101,13 +114,18 @@ def _open(
 
 def _summary(session: Session) -> None:
     """The figures that matter, on two lines."""
+    from functa_core.console import say
+    from functa_core.distributed import is_first
+
+    if not is_first():
+        return
     metrics = session.directory.read_metrics()
     ours = _decibels(metrics["reconstruction"]["test"]["psnr_db"])
     beside = ", ".join(
         f"{name} {_decibels(figures['psnr_db'])}" for name, figures in metrics["baselines"].items()
     )
-    click.echo(f"test PSNR {ours}; baselines: {beside or 'none'}")
-    click.echo(f"report: {session.directory.report}")
+    say(f"test PSNR {ours}; baselines: {beside or 'none'}")
+    say(f"report: {session.directory.report}")
 
 
 def _decibels(value: float | None) -> str:

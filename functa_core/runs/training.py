@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from functa_core.console import ticking, warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
+from functa_core.distributed import Share, any_of, from_first, is_first
 from functa_core.errors import UserError
 from functa_core.files import save_tensors, write_atomic
 from functa_core.meta.learner import Learner, build_learner
@@ -21,6 +23,7 @@ from functa_core.meta.outer import Update, rate, update
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
 from functa_core.observations import Observations
+from functa_core.prefetch import ahead
 from functa_core.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from functa_core.runs.config import RunConfig
 from functa_core.runs.directory import RunDirectory
@@ -37,6 +40,8 @@ class NonFinite(Exception):
 @attrs.define(eq=False)
 class Trainer:
     """Trains one learner in one run directory.
+
+    Of several processes each has a share of every batch and the same learner; the first writes.
 
     Attributes:
         directory: already holds config.yaml and modality.json.
@@ -67,7 +72,8 @@ class Trainer:
             try:
                 return self._train(learner, optimiser, progress)
             except NonFinite:
-                self._back_off()
+                if is_first():
+                    self._back_off()
 
     def _restored(self) -> tuple[Learner, torch.optim.Adam, Progress]:
         """Learner and optimiser at the newest checkpoint, or at the start."""
@@ -76,7 +82,14 @@ class Trainer:
         learner = build_learner(self.modality.spec, self.config.model, meta, seed)
         learner.to(self.device)
         optimiser = torch.optim.Adam(learner.parameters(), lr=meta.lr)
-        progress = load_checkpoint(self.directory.checkpoints, learner, optimiser) or Progress()
+        progress = Progress()
+        if is_first():
+            found = load_checkpoint(self.directory.checkpoints, learner, optimiser)
+            progress = found or progress
+        state = learner.state_dict(), optimiser.state_dict(), progress
+        weights, moments, progress = from_first(state)
+        learner.load_state_dict(weights)
+        optimiser.load_state_dict(moments)
         return learner, optimiser, progress
 
     def _train(self, learner: Learner, optimiser: torch.optim.Adam, start: Progress) -> Learner:
@@ -86,25 +99,28 @@ class Trainer:
         step = start.step
 
         interrupt = Interrupt()
+        stop = False
 
         def save() -> None:
             if not _all_finite(learner):
                 # Whoever asked to stop gets that; the last good checkpoint is on disk already.
-                raise KeyboardInterrupt if interrupt.requested else NonFinite
-            here = Progress(step, start.lr_scale, 0, time.monotonic() - began)
-            save_checkpoint(self.directory.checkpoints, learner, optimiser, here)
+                raise KeyboardInterrupt if stop else NonFinite
+            if is_first():
+                here = Progress(step, start.lr_scale, 0, time.monotonic() - began)
+                save_checkpoint(self.directory.checkpoints, learner, optimiser, here)
             self._announce("checkpoint saved", step)
 
         with interruptible(interrupt), ticking("train", meta.steps, step) as tick:
-            while step < meta.steps:
+            for batch in ahead(self._batches(step)):
                 for group in optimiser.param_groups:
                     group["lr"] = rate(step, meta) * start.lr_scale
-                result = self._update(learner, optimiser, step)
+                result = self._update(learner, optimiser, step, batch)
                 step += 1
                 last = step == meta.steps
+                stop = any_of(interrupt.requested)  # at the same update in every process
                 if step % meta.log_every == 0 or step == 1 or last:
                     if not bool(torch.isfinite(result.loss)):
-                        raise KeyboardInterrupt if interrupt.requested else NonFinite
+                        raise KeyboardInterrupt if stop else NonFinite
                     figures = {
                         "loss": float(result.loss),
                         "psnr_db": float(result.psnr_db.nanmean()),
@@ -112,28 +128,38 @@ class Trainer:
                     log.write(step, figures, time.monotonic() - began)
                     tick(step, **figures)
                     self._announce("step finished", step, figures)
-                if step % meta.checkpoint_every == 0 or last or interrupt.requested:
+                if step % meta.checkpoint_every == 0 or last or stop:
                     save()
-                if interrupt.requested:
+                if stop:
                     raise KeyboardInterrupt
-        save_tensors(self.directory.weights, learner.state_dict(), {"format": "functa 1"})
+        if is_first():
+            save_tensors(self.directory.weights, learner.state_dict(), {"format": "functa 1"})
         return learner
 
-    def _update(self, learner: Learner, optimiser: torch.optim.Adam, step: int) -> Update:
+    def _update(
+        self, learner: Learner, optimiser: torch.optim.Adam, step: int, batch: Observations
+    ) -> Update:
         seed = self.config.seed
+        share = Share.of(len(batch))
         problem = Problem(
             network=learner.network,
             modality=self.modality,
-            observations=self.batch(step).to(self.device),
+            observations=batch.of_signals(share.start, share.stop).to(self.device),
             l2_weight=self.config.meta.l2_weight,
             noise_seed=derive(seed, "forward noise", step),
+            first=share.start,
         )
         noise_seed = derive(seed, "latent noise", step)
-        return update(learner, optimiser, problem, self.config.meta, noise_seed)
+        return update(learner, optimiser, problem, self.config.meta, noise_seed, share)
+
+    def _batches(self, step: int) -> Iterator[Observations]:
+        """What the updates from `step` to the last train on."""
+        return (self.batch(number) for number in range(step, self.config.meta.steps))
 
     def batch(self, step: int) -> Observations:
-        """What update `step` trains on: a function of the seed and the step alone.
+        """What update `step` trains on, in all processes: a function of the seed and the step alone.
 
+        Every process has all of it, because a modality may draw one random part for all signals.
         Signals come in an order that is shuffled anew for each pass over the data.
         """
         count = len(self.train)
@@ -173,7 +199,8 @@ class Trainer:
         )
 
     def _announce(self, kind: str, step: int, figures: dict[str, float] | None = None) -> None:
-        self.plugin.announce(Event(kind, str(self.directory.root), step, figures or {}))
+        if is_first():
+            self.plugin.announce(Event(kind, str(self.directory.root), step, figures or {}))
 
 
 def _all_finite(learner: Learner) -> bool:
@@ -181,14 +208,17 @@ def _all_finite(learner: Learner) -> bool:
 
 
 class _Log:
-    """metrics.jsonl, cut back to the step that training goes on from."""
+    """metrics.jsonl, cut back to the step that training goes on from; the first process's."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
-        write_atomic(path, "".join(kept))
+        if is_first():
+            kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+            write_atomic(path, "".join(kept))
 
     def write(self, step: int, figures: dict[str, float], seconds: float) -> None:
+        if not is_first():
+            return
         line = json.dumps({"step": step, **figures, "seconds": round(seconds, 3)})
         with self.path.open("a") as file:
             file.write(line + "\n")
