@@ -59,6 +59,15 @@ class Observations:
             groups=None if self.groups is None else self.groups[:, start:stop],
         )
 
+    def signals(self, start: int, stop: int) -> Observations:
+        """Observations of signals `start` to `stop` of the batch."""
+        return Observations(
+            queries=self.queries if self.shared else self.queries[start:stop],
+            values=self.values[start:stop],
+            weights=self.weights[start:stop],
+            groups=None if self.groups is None else self.groups[start:stop],
+        )
+
     def compact(self) -> Observations:
         """The same observations without those that have weight 0 in every signal of the batch.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from functa_core import Box, DataSource, Modality, Observations, Spec, grid
 from functa_core.meta.inner import MetaSGD
 from functa_core.meta.learner import MetaConfig, build_learner
-from functa_core.meta.outer import outer_loss, psnr_db, update
+from functa_core.meta.outer import gradients, outer_loss, psnr_db, update
 from functa_core.meta.problem import Problem, predict_all
 from functa_core.networks.base import NetworkField
 from functa_core.networks.siren import LatentModulatedSiren, SirenConfig
@@ -276,10 +276,10 @@ def test_initial_rates_lie_in_their_range():
 
 def test_latent_noise_and_clipping_do_what_they_say():
     learner, problem = make()
-    noisy = outer_loss(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1)[0]
-    quiet = outer_loss(learner, problem, MetaConfig(), noise_seed=1)[0]
+    noisy = gradients(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1).loss
+    quiet = gradients(learner, problem, MetaConfig(), noise_seed=1).loss
     assert not torch.allclose(noisy, quiet)
-    again = outer_loss(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1)[0]
+    again = gradients(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1).loss
     assert torch.equal(noisy, again)
 
     before = [p.detach().clone() for p in learner.parameters()]

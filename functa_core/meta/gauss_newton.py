@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from functa_core.errors import UserError
 from functa_core.meta.inner import InnerSolver
 from functa_core.meta.problem import Problem
-from functa_core.meta.shared import NotShared, StartField, derivatives_of
+from functa_core.meta.shared import Asked, NotShared, StartField
 from functa_core.networks.base import ModulatedNetwork
 from functa_core.observations import Observations, at_least_tiny
 
@@ -42,8 +42,31 @@ class GaussNewton(InnerSolver):
         super().__init__()
         self.log_damping = nn.Parameter(torch.full(latent_shape, math.log(damping)))
 
+    def first(
+        self, problem: Problem, *, differentiable: bool = False
+    ) -> Float[Tensor, "B *latent"]:
+        """One step, with the matrix that all signals share.
+
+        Raises:
+            UserError: see `fit`.
+        """
+        return self._first(problem, differentiable)[0]
+
+    def _first(self, problem: Problem, differentiable: bool) -> tuple[Tensor, Tensor]:
+        """The latents after the first step, and the factor of its matrix."""
+        start = problem.start()
+        with torch.enable_grad():
+            curvature, gradient = _normal_equations(problem, differentiable)
+            factor = _factor(curvature + torch.diag(self.log_damping.exp().flatten()))
+            return start - _solve(factor, gradient).view_as(start), factor
+
     def fit(
-        self, problem: Problem, steps: int, *, differentiable: bool = False
+        self,
+        problem: Problem,
+        steps: int,
+        *,
+        differentiable: bool = False,
+        first: Float[Tensor, "B *latent"] | None = None,
     ) -> list[Float[Tensor, "B *latent"]]:
         """See `InnerSolver.fit`; a differentiable fit ends after the first step.
 
@@ -52,10 +75,9 @@ class GaussNewton(InnerSolver):
                 field than the query itself.
         """
         start = problem.start()
-        with torch.enable_grad():
-            curvature, gradient = _normal_equations(problem, differentiable)
-            factor = _factor(curvature + torch.diag(self.log_damping.exp().flatten()))
-            first = start - _solve(factor, gradient).view_as(start)
+        if first is not None and differentiable:
+            return [start, first][: steps + 1]
+        first, factor = self._first(problem, differentiable)
         path = [start, first if differentiable else first.detach()]
         for _ in range(1, 1 if differentiable else steps):
             with torch.enable_grad():
@@ -97,7 +119,7 @@ def _start_jacobian(
         raise UserError("meta.solver=gauss-newton takes networks with modulations only.")
     start = problem.start()[:1]
     modulations = network.modulate(start)
-    field = StartField(network, modulations, 1, differentiable)
+    field = StartField(network, modulations, 1, differentiable, problem.precision)
     predicted = None
     with suppress(NotShared):
         predicted = problem.measure(field, part)
@@ -107,15 +129,23 @@ def _start_jacobian(
             f"point by point; those of '{problem.modality.name}' do not, or are not. "
             "Use meta.solver=meta-sgd."
         )
-    by_modulations = torch.stack(
-        derivatives_of(predicted, field.asked[0].copies, differentiable), dim=1
-    )
-    # The chain rule down to the latent, for each number predicted from a copy of the start.
-    starts = start.detach().expand(predicted.numel(), *start.shape[1:]).requires_grad_()
-    (by_latent,) = torch.autograd.grad(
-        network.modulate(starts), starts, by_modulations.flatten(0, 1), create_graph=differentiable
-    )
-    return predicted, by_latent.reshape(*predicted.shape[1:], -1)
+    (asked,) = field.asked
+    # The chain rule: values by features, at each query; these by the latent.
+    by_features = [
+        torch.autograd.grad(
+            channel.sum(), asked.everywhere, create_graph=differentiable, retain_graph=True
+        )[0][0]
+        for channel in predicted.unbind(-1)
+    ]
+    by_latent = _by_latent(asked, network.slope(start))
+    return predicted, torch.einsum("nkc,cnz->nkz", torch.stack(by_features, dim=1), by_latent)
+
+
+def _by_latent(asked: Asked, slope: Float[Tensor, "M Z"]) -> Float[Tensor, "C n Z"]:
+    """Derivatives of the features by the latent, from those by the modulations."""
+    widths = [block.shape[-1] for block in asked.derivatives]
+    blocks = zip(asked.derivatives, slope.split(widths), strict=True)
+    return torch.stack([block @ columns for block, columns in blocks]).sum(dim=0)
 
 
 def _loss_derivatives(

@@ -18,8 +18,19 @@ class InnerSolver(nn.Module, ABC):
     """Fits latents. What it has learned from training (rates, say) are its parameters."""
 
     @abstractmethod
+    def first(
+        self, problem: Problem, *, differentiable: bool = False
+    ) -> Float[Tensor, "B *latent"] | None:
+        """The latents after the first step, where the signals can share it; else None."""
+
+    @abstractmethod
     def fit(
-        self, problem: Problem, steps: int, *, differentiable: bool = False
+        self,
+        problem: Problem,
+        steps: int,
+        *,
+        differentiable: bool = False,
+        first: Float[Tensor, "B *latent"] | None = None,
     ) -> list[Float[Tensor, "B *latent"]]:
         """The latents after 0, 1, …, `steps` steps.
 
@@ -27,6 +38,7 @@ class InnerSolver(nn.Module, ABC):
             problem: the signals, their observations and the weights.
             steps: how many.
             differentiable: keep the graph for the outer loop; needs memory in proportion to steps.
+            first: what `first` gave of these signals, if it was asked before.
         """
 
 
@@ -46,19 +58,34 @@ class MetaSGD(InnerSolver):
         with torch.no_grad():
             self.rates.uniform_(*init_range, generator=generator)
 
+    def first(
+        self, problem: Problem, *, differentiable: bool = False
+    ) -> Float[Tensor, "B *latent"] | None:
+        """One step from latent 0 with the gradient that all signals share the work of."""
+        with torch.enable_grad():
+            gradient = problem.first_gradient(differentiable)
+            return None if gradient is None else problem.start() - self._rates() * gradient
+
     def fit(
-        self, problem: Problem, steps: int, *, differentiable: bool = False
+        self,
+        problem: Problem,
+        steps: int,
+        *,
+        differentiable: bool = False,
+        first: Float[Tensor, "B *latent"] | None = None,
     ) -> list[Float[Tensor, "B *latent"]]:
         """latent ← latent - rates · ∂loss/∂latent, from latent 0."""
-        rates = self.rates.clamp(*self.clip_range)
         path = [problem.start()]
-        for step in range(steps):
-            with torch.enable_grad():
-                gradient = (
-                    problem.gradient(path[-1].requires_grad_(), differentiable)
-                    if step
-                    else problem.first_gradient(differentiable)
-                )
-                latent = path[-1] - rates * gradient
-            path.append(latent if differentiable else latent.detach())
+        if steps and first is None:
+            first = self.first(problem, differentiable=differentiable)
+        if steps and first is not None:
+            path.append(first if differentiable else first.detach())
+        with torch.enable_grad():
+            while len(path) <= steps:
+                gradient = problem.gradient(path[-1].requires_grad_(), differentiable)
+                latent = path[-1] - self._rates() * gradient
+                path.append(latent if differentiable else latent.detach())
         return path
+
+    def _rates(self) -> Float[Tensor, "*latent"]:
+        return self.rates.clamp(*self.clip_range)

@@ -63,6 +63,12 @@ class MetaConfig:
         if not value[0] <= value[1]:
             raise ValueError(f"{attribute.name} must go from low to high, got {value}")
 
+    group: int | None = option(
+        None,
+        "signals of an update in memory at once; the result is the same. null: what the "
+        "processor's cache holds, all on a GPU",
+        low=1,
+    )
     checkpoint_every: int = option(200, "updates between two checkpoints", low=1)
     log_every: int = option(20, "updates between two lines of metrics.jsonl", low=1)
     encode_batch: int = option(16, "signals fitted at once after training", low=1)

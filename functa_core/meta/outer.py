@@ -6,12 +6,17 @@ import math
 
 import attrs
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from functa_core.meta.learner import Learner, MetaConfig
 from functa_core.meta.problem import Problem
 from functa_core.modality import seeded
+from functa_core.networks.siren import LatentModulatedSiren
 from functa_core.observations import Observations, weighted_mean
+
+CACHED = 2**20
+"""Numbers of one layer of a group of signals: 4 MB in float32."""
 
 
 @attrs.frozen(eq=False)
@@ -49,19 +54,86 @@ def rate(step: int, config: MetaConfig) -> float:
 
 
 def outer_loss(
-    learner: Learner, problem: Problem, config: MetaConfig, noise_seed: int | None = None
+    learner: Learner,
+    problem: Problem,
+    config: MetaConfig,
+    noise: Float[Tensor, "B *latent"] | None = None,
+    first: Float[Tensor, "B *latent"] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What the outer loop minimises the mean of, as a function of the weights.
 
+    Args:
+        learner: what is trained.
+        problem: the signals.
+        config: of both loops.
+        noise: added to the fitted latents.
+        first: the latents after the first inner step, if they were found before.
+
     Returns:
-        The loss of each signal after its fit (B,), and what the fitted latents predict (B, N, C).
+        The loss of each signal after its fit (B,), and what the fitted latents predict (B, N, C),
+        without a graph.
     """
-    latent = learner.solver.fit(problem, config.inner_steps, differentiable=True)[-1]
-    if config.latent_noise and noise_seed is not None:
-        noise = torch.empty_like(latent).normal_(generator=seeded(noise_seed, latent.device))
-        latent = latent + config.latent_noise * noise
-    predicted = problem.predict(latent)
-    return problem.loss(latent, predicted), predicted
+    path = learner.solver.fit(problem, config.inner_steps, differentiable=True, first=first)
+    return problem.outcome(path[-1] if noise is None else path[-1] + noise)
+
+
+def gradients(
+    learner: Learner, problem: Problem, config: MetaConfig, noise_seed: int | None = None
+) -> Update:
+    """Add the gradient of the outer loss, the mean over the batch's signals, to the parameters'.
+
+    The first inner step is taken for all signals together where they share it. The rest is done
+    for a few at a time, back to the latents of that step, so that memory is theirs alone.
+
+    Args:
+        learner: what is trained.
+        problem: one batch.
+        config: of both loops.
+        noise_seed: of the noise on fitted latents; None for none.
+    """
+    count = len(problem.observations)
+    noise = latent_noise(problem, config, noise_seed)
+    first = learner.solver.first(problem, differentiable=True)
+    leaf = None if first is None else first.detach().requires_grad_()
+    losses, psnrs = [], []
+    size = config.group or group_size(problem)
+    for start in range(0, count, size):
+        chosen = slice(start, start + size)
+        part = problem.signals(chosen.start, chosen.stop)
+        own, predicted = outer_loss(
+            learner,
+            part,
+            config,
+            None if noise is None else noise[chosen],
+            None if leaf is None else leaf[chosen],
+        )
+        (own.sum() / count).backward()  # type: ignore[no-untyped-call]
+        losses.append(own.detach())
+        psnrs.append(psnr_db(predicted, part.observations, problem.modality.spec.peak))
+    if first is not None and leaf is not None:
+        first.backward(leaf.grad)  # type: ignore[no-untyped-call]
+    return Update(torch.cat(losses).mean(), torch.cat(psnrs))
+
+
+def latent_noise(
+    problem: Problem, config: MetaConfig, seed: int | None
+) -> Float[Tensor, "B *latent"] | None:
+    """Noise on the latents of a batch, None for none."""
+    if seed is None or not config.latent_noise:
+        return None
+    start = problem.start()
+    return config.latent_noise * start.normal_(generator=seeded(seed, start.device))
+
+
+def group_size(problem: Problem) -> int:
+    """Signals whose passes fit the processor's cache together; all on other devices."""
+    observations = problem.observations
+    if observations.values.device.type != "cpu" or not isinstance(
+        problem.network, LatentModulatedSiren
+    ):
+        return max(len(observations), 1)
+    most = CACHED if observations.shared else CACHED // 4  # an operator may ask often
+    return max(1, most // max(1, observations.count * problem.network.width))
 
 
 def update(
@@ -71,23 +143,10 @@ def update(
     config: MetaConfig,
     noise_seed: int | None = None,
 ) -> Update:
-    """Take one step of the outer optimiser, in place.
-
-    The outer loss is the mean over the batch's signals of the loss after the last inner step.
-
-    Args:
-        learner: what is trained.
-        optimiser: over the learner's parameters.
-        problem: one batch.
-        config: of both loops.
-        noise_seed: of the noise on fitted latents; None for none.
-    """
-    losses, predicted = outer_loss(learner, problem, config, noise_seed)
-    loss = losses.mean()
+    """Take one step of the outer optimiser, in place, with the `gradients` of a batch."""
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    result = gradients(learner, problem, config, noise_seed)
     if config.clip is not None:
         torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip)
     optimiser.step()
-    peak = problem.modality.spec.peak
-    return Update(loss.detach(), psnr_db(predicted.detach(), problem.observations, peak))
+    return result

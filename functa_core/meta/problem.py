@@ -12,10 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from functa_core.meta import by_hand
+from functa_core.meta.by_hand import NotByHand
 from functa_core.meta.shared import NotShared, shared_gradient
 from functa_core.modality import Field, Modality, seeded
 from functa_core.networks.base import ModulatedNetwork, Network, NetworkField
+from functa_core.networks.passes import SirenPasses
 from functa_core.observations import Observations, at_least_tiny, weighted_sum
+from functa_core.seeding import derive
 
 
 @attrs.frozen(eq=False)
@@ -29,7 +33,9 @@ class Problem:
         l2_weight: of the squared norm of a latent.
         noise_seed: seeds the forward operator's own noise, the same at every evaluation; None for
             none, as in every evaluation outside training.
-        chunk: at most this many observations of each signal at a time where no graph is kept.
+        chunk: at most this many observations of each signal in memory at a time. Where a graph is
+            kept they are then computed again on the way back; None for all.
+        precision: of the network's products and of what they keep; None for the weights'.
     """
 
     network: Network
@@ -38,6 +44,7 @@ class Problem:
     l2_weight: float = 0.0
     noise_seed: int | None = None
     chunk: int | None = None
+    precision: torch.dtype | None = None
 
     def start(self) -> Float[Tensor, "B *latent"]:
         """Where every fit begins: exactly 0, and not learned."""
@@ -57,6 +64,24 @@ class Problem:
         """Each signal's own weighted mean loss, plus the penalty on its latent."""
         return self._data_loss(predicted, self.observations) + self._penalty(latent)
 
+    def outcome(
+        self, latent: Float[Tensor, "B *latent"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B N C"]]:
+        """`loss`, differentiable once, and what was predicted, without a graph."""
+        passes, network = self._passes(), self.network
+        if passes is not None and isinstance(network, ModulatedNetwork):
+            predicted: dict[int, Tensor] = {}
+            asks = [
+                partial(self._loss_of_field, part=part, number=number, predicted=predicted)
+                for number, part in enumerate(self.parts())
+            ]
+            with suppress(NotByHand):
+                modulations = network.modulate(latent)
+                data = by_hand.losses(passes, asks, modulations, network.passed())
+                return data + self._penalty(latent), torch.cat(list(predicted.values()), dim=1)
+        whole = self.predict(latent)
+        return self.loss(latent, whole), whole.detach()
+
     def gradient(
         self, latent: Float[Tensor, "B *latent"], differentiable: bool
     ) -> Float[Tensor, "B *latent"]:
@@ -68,33 +93,45 @@ class Problem:
             latent: where; must require a gradient.
             differentiable: keep the graph, so that the outer loop sees second derivatives.
         """
-        objective = self._penalty(latent).sum()
-        parts = [self.observations] if differentiable else self.parts()
-        total = torch.autograd.grad(objective, latent, create_graph=differentiable)[0]
-        for part in parts:
-            loss = self._data_loss(self.predict(latent, part), part).sum()
-            total = total + torch.autograd.grad(loss, latent, create_graph=differentiable)[0]
-        return total
+        if not differentiable:
+            return self.loss_and_gradient(latent)[1]
+        passes, network = self._passes(), self.network
+        if passes is not None and isinstance(network, ModulatedNetwork):
+            with suppress(NotByHand):
+                modulations = network.modulate(latent)
+                slope = by_hand.gradient(passes, self._asks(), modulations, network.passed())
+                return self._pulled_back(latent, modulations, slope, differentiable=True)
+        loss = self._data_loss(self.predict(latent), self.observations).sum()
+        (total,) = torch.autograd.grad(loss, latent, create_graph=True)
+        return total + self._slope_of_penalty(latent)
 
     def loss_and_gradient(
         self, latent: Float[Tensor, "B *latent"]
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B *latent"]]:
         """Each signal's loss and its gradient by the latent, in bounded memory, without a graph."""
         leaf = latent.detach().requires_grad_()
+        passes, network = self._passes(), self.network
+        losses, total = self._penalty(leaf).detach(), self._slope_of_penalty(leaf).detach()
         with torch.enable_grad():
-            penalty = self._penalty(leaf)
-            losses, total = penalty.detach(), torch.autograd.grad(penalty.sum(), leaf)[0]
+            if passes is not None and isinstance(network, ModulatedNetwork):
+                with suppress(NotByHand):
+                    modulations = network.modulate(leaf)
+                    data, slope = by_hand.losses_and_gradient(
+                        passes, self._asks(), modulations.detach()
+                    )
+                    total = self._pulled_back(leaf, modulations, slope, differentiable=False)
+                    return losses + data, total.detach()
             for part in self.parts():
                 loss = self._data_loss(self.predict(leaf, part), part)
                 losses = losses + loss.detach()
                 total = total + torch.autograd.grad(loss.sum(), leaf)[0]
         return losses, total
 
-    def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"]:
-        """Gradient at the start: one for all signals where they share what they are measured at.
+    def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"] | None:
+        """Gradient at the start, where all signals can share it: see `functa_core.meta.shared`.
 
-        One forward and C backward passes for all, against one of each for every signal: for a
-        signal or two alone that would be no gain.
+        None where they cannot, or where one forward and C backward passes for all are no gain
+        over one of each for every signal.
         """
         passes = 1 + self.modality.spec.channels
         shared = self.observations.shared and passes < 2 * len(self.observations)
@@ -102,8 +139,23 @@ class Problem:
             parts = [self.observations] if differentiable else self.parts()
             losses = (partial(self._loss_of_field, part=part) for part in parts)
             with suppress(NotShared):
-                return shared_gradient(self.network, self.start(), losses, differentiable)
-        return self.gradient(self.start().requires_grad_(), differentiable)
+                data = shared_gradient(
+                    self.network, self.start(), losses, differentiable, self.precision
+                )
+                return data + self._slope_of_penalty(self.start())
+        return None
+
+    def signals(self, start: int, stop: int) -> Problem:
+        """The fit of some of the signals.
+
+        Noise of the forward operator is theirs alone where the signals have queries of their own;
+        what they share, they share its noise too.
+        """
+        seed = self.noise_seed
+        if seed is not None and start and not self.observations.shared:
+            seed = derive(seed, "signals", start)
+        few = self.observations.signals(start, stop)
+        return attrs.evolve(self, observations=few, noise_seed=seed)
 
     def parts(self) -> Iterator[Observations]:
         """The observations in pieces of at most `chunk` a signal."""
@@ -119,8 +171,33 @@ class Problem:
             noise = seeded(self.noise_seed, part.queries.device)
         return self.modality.forward(field, part.queries, noise)
 
-    def _loss_of_field(self, field: Field, part: Observations) -> Tensor:
-        return self._data_loss(self.measure(field, part), part)
+    def _passes(self) -> SirenPasses | None:
+        if isinstance(self.network, ModulatedNetwork):
+            return self.network.passes(self.precision)
+        return None
+
+    def _asks(self) -> list[by_hand.Ask]:
+        """What asks a field for the loss of each part of the observations."""
+        return [partial(self._loss_of_field, part=part) for part in self.parts()]
+
+    def _pulled_back(
+        self, latent: Tensor, modulations: Tensor, slope: Tensor, *, differentiable: bool
+    ) -> Tensor:
+        """From the data's gradient by the modulations to the whole one by the latent."""
+        (total,) = torch.autograd.grad(modulations, latent, slope, create_graph=differentiable)
+        return total + self._slope_of_penalty(latent)
+
+    def _loss_of_field(
+        self,
+        field: Field,
+        part: Observations,
+        number: int = 0,
+        predicted: dict[int, Tensor] | None = None,
+    ) -> Tensor:
+        found = self.measure(field, part)
+        if predicted is not None:
+            predicted[number] = found.detach()
+        return self._data_loss(found, part)
 
     def _data_loss(self, predicted: Tensor, part: Observations) -> Tensor:
         """What (part of) the observations add to each signal's mean loss (B,)."""
@@ -130,6 +207,9 @@ class Problem:
 
     def _penalty(self, latent: Tensor) -> Tensor:
         return self.l2_weight * latent.flatten(1).square().sum(dim=1)
+
+    def _slope_of_penalty(self, latent: Tensor) -> Tensor:
+        return 2 * self.l2_weight * latent
 
 
 @torch.no_grad()

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from functa_core.networks.passes import SirenPasses
+
 
 class Network(nn.Module, ABC):
     """Shared weights: coordinates and a latent → features.
@@ -35,6 +37,27 @@ class ModulatedNetwork(Network):
 
     Splitting it so lets the engine share work between signals: see `functa_core.meta.shared`.
     """
+
+    def slope(self, latent: Float[Tensor, "1 *latent"]) -> Float[Tensor, "M Z"]:
+        """Derivatives of the modulations by the latent, at a latent."""
+        (jacobian,) = torch.autograd.functional.jacobian(
+            self.modulate, latent, create_graph=torch.is_grad_enabled(), vectorize=True
+        )
+        return jacobian.flatten(1)
+
+    def passes(self, dtype: torch.dtype | None = None) -> SirenPasses | None:
+        """The network's passes by hand, through its weights as they are now.
+
+        Args:
+            dtype: of what is kept and of products between hidden layers; None for the weights'.
+
+        Default: None, autograd does all.
+        """
+        return None
+
+    def passed(self) -> list[Tensor]:
+        """The parameters that `passes` go through, in their order. Default: none."""
+        return []
 
     @abstractmethod
     def modulate(self, latent: Float[Tensor, "B *latent"]) -> Float[Tensor, "B M"]:

@@ -13,6 +13,8 @@ from torch import Generator, Tensor, nn
 
 from functa_core.modality import Spec
 from functa_core.networks.base import ModulatedNetwork
+from functa_core.networks.buffers import Buffers
+from functa_core.networks.passes import SirenPasses
 from functa_core.networks.sine import sine
 from functa_core.options import option
 
@@ -55,6 +57,7 @@ class LatentModulatedSiren(ModulatedNetwork):
     def __init__(self, spec: Spec, config: SirenConfig, generator: Generator | None = None) -> None:
         super().__init__()
         self.latent_shape = (config.latent_dim,)
+        self.width = config.width
         self.w0 = config.w0
         self.output_offset = spec.output_offset
         self.modulate_scale = config.modulate_scale
@@ -64,6 +67,7 @@ class LatentModulatedSiren(ModulatedNetwork):
         self.to_modulations = _mlp(
             [config.latent_dim, *config.map_hidden, per_layer * (config.depth - 1)]
         )
+        self._memory = Buffers()
         self._initialise(generator)
 
     @torch.no_grad()
@@ -78,6 +82,21 @@ class LatentModulatedSiren(ModulatedNetwork):
             if isinstance(linear, nn.Linear):
                 linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)
                 linear.bias.zero_()
+
+    def passes(self, dtype: torch.dtype | None = None) -> SirenPasses | None:
+        """By hand where shifts alone are modulated."""
+        if self.modulate_scale:
+            return None
+        return SirenPasses.of(self.passed(), self.w0, self.output_offset, self._memory, dtype)
+
+    def passed(self) -> list[Tensor]:
+        """Weight and bias of each layer in turn."""
+        return list(self.layers.parameters())
+
+    def slope(self, latent: Float[Tensor, "1 *latent"]) -> Float[Tensor, "M Z"]:
+        """Derivatives of the modulations by the latent; the map itself, if that is linear."""
+        first = self.to_modulations[0]
+        return first.weight if len(self.to_modulations) == 1 else super().slope(latent)
 
     def modulate(self, latent: Float[Tensor, "B Z"]) -> Float[Tensor, "B M"]:
         """Scales (if modulated) and shifts of all hidden units, layer after layer."""

@@ -1,0 +1,353 @@
+"""Losses and their gradients by the modulations, through a network's passes by hand.
+
+What lies between the field and the loss (the forward operator, the loss itself) is the modality's
+and stays with autograd, on a graph that begins at the features. So every modality has the fast
+passes, whatever it declares: the features' own derivatives r of the loss come from that graph, and
+so does the derivative of r along a direction.
+
+Each `ask` below makes losses of G signals from a field; it is part of the observations, and what
+all of them give is summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from functa_core.modality import Field
+from functa_core.networks.passes import SirenPasses, Trace
+
+Ask = Callable[[Field], Float[Tensor, " G"]]
+
+
+class NotByHand(Exception):
+    """The forward operator does something with the field that these passes do not follow."""
+
+
+@attrs.frozen(eq=False)
+class Asked:
+    """One evaluation of the field by the operator: the features, a leaf, and the trace to them."""
+
+    features: Tensor
+    trace: Trace
+
+
+class TracedField:
+    """The field of G signals, evaluated by hand; notes where the operator asked it."""
+
+    def __init__(self, passes: SirenPasses, modulations: Float[Tensor, "G M"]) -> None:
+        self.passes = passes
+        self.modulations = modulations
+        self.asked: list[Asked] = []
+
+    def __len__(self) -> int:
+        return len(self.modulations)
+
+    def __getitem__(self, chosen: slice) -> Field:
+        raise NotByHand
+
+    def __call__(self, coords: Float[Tensor, "*G n D"]) -> Float[Tensor, "G n C"]:
+        """Features at coordinates shared by all signals, or of each one's own."""
+        if coords.requires_grad:
+            raise NotByHand
+        look = not torch.is_grad_enabled()  # moves no latent
+        with torch.no_grad():
+            coords = coords.to(self.modulations)
+            features, trace = self.passes.forward(coords, self.modulations, keep=not look)
+        if not look:
+            self.asked.append(Asked(features.requires_grad_(), trace))
+        return features
+
+
+@attrs.frozen(eq=False)
+class Answer:
+    """What one `ask` made of the field.
+
+    Attributes:
+        losses: (G,) with the graph down to the features.
+        asked: the evaluations.
+        residuals: r of each (G, n, C); None where the operator made nothing of the features.
+    """
+
+    losses: Tensor
+    asked: list[Asked]
+    residuals: list[Tensor | None]
+
+    @classmethod
+    def to(
+        cls, ask: Ask, passes: SirenPasses, modulations: Float[Tensor, "G M"], *, second: bool
+    ) -> Answer:
+        """Ask the field of these modulations; `second` keeps what derivatives of r need."""
+        field = TracedField(passes, modulations)
+        with torch.enable_grad():
+            losses = ask(field)
+            features = [each.features for each in field.asked]
+            residuals: Sequence[Tensor | None] = [None] * len(features)
+            if losses.requires_grad:
+                residuals = torch.autograd.grad(
+                    losses.sum(), features, create_graph=second, allow_unused=True
+                )
+        return cls(losses, field.asked, list(residuals))
+
+    def gradient(self, passes: SirenPasses, kept: list[list[Tensor]] | None) -> Tensor | None:
+        """Gradient of the summed losses by the modulations (G, M); None if it is 0.
+
+        Args:
+            passes: those that it was asked through.
+            kept: gets the a_l of each evaluation.
+        """
+        total = None
+        for asked, residual in zip(self.asked, self.residuals, strict=True):
+            own: list[Tensor] = []
+            if kept is not None:
+                kept.append(own)
+            if residual is None:
+                continue
+            shifts = []
+            for _, a, g in passes.backward(asked.trace, residual.detach()):
+                shifts.append(passes.w0 * g.sum(dim=1, dtype=residual.dtype))
+                passes.buffers.give([g] if kept is not None else [g, a])
+                own.append(a)
+            own.reverse()
+            found = torch.cat(shifts[::-1], dim=-1)
+            total = found if total is None else total + found
+        return total
+
+    def forget(self, passes: SirenPasses) -> None:
+        """Give the traces back."""
+        for asked in self.asked:
+            passes.buffers.give(asked.trace.tensors())
+
+
+def losses(
+    passes: SirenPasses,
+    asks: Sequence[Ask],
+    modulations: Float[Tensor, "G M"],
+    parameters: Sequence[Tensor],
+) -> Float[Tensor, " G"]:
+    """Each signal's loss, differentiable once by modulations and parameters.
+
+    Args:
+        passes: through the parameters.
+        asks: what to sum. Of one, all that the way back needs is kept; of several nothing is, and
+            each is asked again on the way back: memory for one, at a third more work.
+        modulations: of each signal.
+        parameters: the network's, in the order of `SirenPasses.of`.
+
+    Raises:
+        NotByHand: see there.
+    """
+    result: Tensor = _Losses.apply(passes, asks, modulations, *parameters)  # type: ignore[no-untyped-call]
+    return result
+
+
+def gradient(
+    passes: SirenPasses,
+    asks: Sequence[Ask],
+    modulations: Float[Tensor, "G M"],
+    parameters: Sequence[Tensor],
+) -> Float[Tensor, "G M"]:
+    """Gradient of the summed losses by the modulations, itself differentiable once.
+
+    Arguments and errors are those of `losses`.
+    """
+    result: Tensor = _Gradient.apply(passes, asks, modulations, *parameters)  # type: ignore[no-untyped-call]
+    return result
+
+
+@torch.no_grad()
+def losses_and_gradient(
+    passes: SirenPasses, asks: Iterable[Ask], modulations: Float[Tensor, "G M"]
+) -> tuple[Float[Tensor, " G"], Float[Tensor, "G M"]]:
+    """Losses and gradient as numbers, in the memory of one `ask`."""
+    total, slope = modulations.new_zeros(len(modulations)), torch.zeros_like(modulations)
+    for ask in asks:
+        answer = Answer.to(ask, passes, modulations, second=False)
+        total = total + answer.losses.detach()
+        found = answer.gradient(passes, None)
+        slope = slope if found is None else slope + found
+        answer.forget(passes)
+    return total, slope
+
+
+def start_derivatives(
+    passes: SirenPasses,
+    coords: Float[Tensor, "n D"],
+    modulations: Float[Tensor, "1 M"],
+    parameters: Sequence[Tensor],
+) -> tuple[Float[Tensor, "1 n C"], list[Float[Tensor, "C n w"]]]:
+    """Features at coordinates, and the derivatives of each channel there by each layer's shifts.
+
+    Both are differentiable once by modulations and parameters.
+    """
+    features, *derivatives = _StartDerivatives.apply(passes, coords, modulations, *parameters)  # type: ignore[no-untyped-call]
+    return features, derivatives
+
+
+class _Losses(torch.autograd.Function):
+    """modulations, parameters → losses."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, passes: SirenPasses, asks: Sequence[Ask], modulations: Tensor, *_: Tensor
+    ) -> Tensor:
+        ctx.passes, ctx.asks, ctx.modulations = passes, asks, modulations.detach()
+        total = modulations.new_zeros(len(modulations))
+        for ask in asks:
+            answer = Answer.to(ask, passes, ctx.modulations, second=False)
+            total += answer.losses.detach()
+            if len(asks) > 1:
+                answer.forget(passes)
+        ctx.kept = answer if len(asks) == 1 else None
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        passes: SirenPasses = ctx.passes
+        total = _Sum()
+        for ask in ctx.asks:
+            answer, ctx.kept = ctx.kept, None
+            if answer is None:
+                answer = Answer.to(ask, passes, ctx.modulations, second=False)
+            for asked, residual in zip(answer.asked, answer.residuals, strict=True):
+                if residual is not None:
+                    upper = residual.detach() * gradients[0][:, None, None]
+                    total.add(*passes.second(asked.trace, upper))
+            answer.forget(passes)
+        return None, None, *total.of(passes)
+
+
+class _Gradient(torch.autograd.Function):
+    """modulations, parameters → gradient of the summed losses by the modulations."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, passes: SirenPasses, asks: Sequence[Ask], modulations: Tensor, *_: Tensor
+    ) -> Tensor:
+        ctx.passes, ctx.asks, ctx.modulations = passes, asks, modulations.detach()
+        if len(asks) != 1:
+            ctx.kept = None
+            return losses_and_gradient(passes, asks, ctx.modulations)[1]
+        *ctx.kept, slope = _asked_twice(passes, asks[0], ctx.modulations)
+        return slope
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        passes: SirenPasses = ctx.passes
+        directions = [
+            passes.w0 * each.unsqueeze(1)
+            for each in gradients[0].chunk(len(passes.weights), dim=-1)
+        ]
+        total = _Sum()
+        for ask in ctx.asks:
+            answer, kept, *_ = ctx.kept or _asked_twice(passes, ask, ctx.modulations)
+            ctx.kept = None
+            _along(passes, answer, kept, directions, total)
+            answer.forget(passes)
+        return None, None, *total.of(passes)
+
+
+class _StartDerivatives(torch.autograd.Function):
+    """modulations, parameters → features, and their derivatives by each layer's shifts."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, passes: SirenPasses, coords: Tensor, modulations: Tensor, *_: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.passes, ctx.coords, ctx.modulations = passes, coords, modulations.detach()
+        features, ctx.kept, found = _derived(passes, coords, ctx.modulations)
+        return features, *found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        passes: SirenPasses = ctx.passes
+        trace, each, kept = ctx.kept or _derived(passes, ctx.coords, ctx.modulations)[1]
+        ctx.kept = None
+        upper, *slopes = gradients
+        waves, _ = passes.tangent(trace, [passes.w0 * slope for slope in slopes])
+        total = _Sum()
+        total.add(*passes.second(trace, upper, (each, kept, waves)))
+        passes.buffers.give([*trace.tensors(), *kept, *waves[1:]])
+        return None, None, *total.of(passes)
+
+
+def _derived(
+    passes: SirenPasses, coords: Tensor, modulations: Tensor
+) -> tuple[Tensor, tuple[Trace, Tensor, list[Tensor]], list[Tensor]]:
+    """Features, what the way back needs (trace, cotangents, a_l), and derivatives."""
+    features, trace = passes.forward(coords, modulations)
+    channels = features.shape[-1]
+    each = torch.eye(channels).to(features).unsqueeze(1).expand(-1, features.shape[1], -1)
+    kept, found = [], []
+    for _, a, g in passes.backward(trace, each):
+        kept.append(a)
+        found.append(passes.w0 * g.to(features.dtype))
+        passes.buffers.give([g])
+    return features, (trace, each, kept[::-1]), found[::-1]
+
+
+def _asked_twice(
+    passes: SirenPasses, ask: Ask, modulations: Tensor
+) -> tuple[Answer, list[list[Tensor]], Tensor]:
+    """An answer whose residuals can be derived, the a_l of each evaluation, and the gradient."""
+    kept: list[list[Tensor]] = []
+    answer = Answer.to(ask, passes, modulations, second=True)
+    slope = answer.gradient(passes, kept)
+    return answer, kept, torch.zeros_like(modulations) if slope is None else slope
+
+
+def _along(
+    passes: SirenPasses,
+    answer: Answer,
+    kept: list[list[Tensor]],
+    directions: list[Tensor],
+    total: _Sum,
+) -> None:
+    """Add the derivatives, along directions, of an answer's gradient."""
+    used = [i for i, residual in enumerate(answer.residuals) if residual is not None]
+    if not used:
+        return
+    asked = [answer.asked[i] for i in used]
+    residuals = [r for r in answer.residuals if r is not None]
+    waves, features = zip(*(passes.tangent(a.trace, directions) for a in asked), strict=True)
+    with torch.enable_grad():
+        slope = sum((r * f).sum() for r, f in zip(residuals, features, strict=True))
+    uppers: Sequence[Tensor | None] = [None] * len(asked)
+    if slope.requires_grad:
+        leaves = [each.features for each in asked]
+        uppers = torch.autograd.grad(slope, leaves, allow_unused=True)
+    for i, each, residual, wave, upper in zip(used, asked, residuals, waves, uppers, strict=True):
+        r = residual.detach()
+        u = torch.zeros_like(r) if upper is None else upper
+        total.add(*passes.second(each.trace, u, (r, kept[i], wave)))
+        passes.buffers.give([*kept[i], *wave[1:]])
+
+
+class _Sum:
+    """Gradients by modulations and parameters, added up."""
+
+    def __init__(self) -> None:
+        self.modulations: Tensor | None = None
+        self.parameters: list[Tensor] = []
+
+    def add(self, modulations: Tensor, parameters: list[Tensor]) -> None:
+        if self.modulations is None:
+            self.modulations, self.parameters = modulations, parameters
+            return
+        self.modulations = self.modulations + modulations
+        for sum_, part in zip(self.parameters, parameters, strict=True):
+            sum_ += part
+
+    def of(self, passes: SirenPasses) -> tuple[Tensor | None, ...]:
+        if self.modulations is None:
+            return None, *[None] * (2 * len(passes.weights) + 2)
+        return self.modulations, *self.parameters
