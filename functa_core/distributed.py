@@ -8,7 +8,7 @@ which one it is, what the others have to say, and the sum of what all have. Any 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -178,46 +178,26 @@ def first_ahead() -> Iterator[None]:
         from_first(None)
 
 
-@attrs.frozen
-class Share:
-    """The signals of a batch that are this process's: `start` to `stop` of `total`."""
+def share(total: int) -> slice:
+    """Which of `total` things in a row are this process's: as many as the others', within one."""
+    first, last = (total * place // count() for place in (rank(), rank() + 1))
+    return slice(first, last)
 
-    start: int
-    stop: int
-    total: int
 
-    @classmethod
-    def of(cls, total: int) -> Share:
-        """As even as can be, in order."""
-        first, last = (total * place // count() for place in (rank(), rank() + 1))
-        return cls(first, last, total)
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Sum over all processes, in place and by one exchange.
 
-    def sum(
-        self, gradients: list[Tensor], loss: Tensor, psnr_db: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Add up what all processes have, by one exchange; gradients in place.
+    Args:
+        tensors: of one type and on one device, the same shapes in every process.
+    """
+    if count() == 1:
+        return
+    import torch
+    import torch.distributed as dist
 
-        Args:
-            gradients: of the losses of this share's signals, divided by `total`; the same shapes in
-                every process.
-            loss: of this share, divided by `total` likewise.
-            psnr_db: (stop − start) of this share's signals.
-
-        Returns:
-            Loss and PSNR (total) of the whole batch.
-        """
-        if count() == 1:
-            return loss, psnr_db
-        import torch
-        import torch.distributed as dist
-
-        figures = loss.new_zeros(1 + self.total)
-        figures[0] = loss
-        figures[1 + self.start : 1 + self.stop] = psnr_db
-        parts = [*gradients, figures]
-        flat = torch.cat([part.reshape(-1) for part in parts])
-        with _with_others():
-            dist.all_reduce(flat)
-        for part, summed in zip(parts, flat.split([p.numel() for p in parts]), strict=True):
-            part.copy_(summed.view_as(part))
-        return figures[0], figures[1:]
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    with _with_others():
+        dist.all_reduce(flat)
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))

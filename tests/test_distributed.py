@@ -23,6 +23,8 @@ OPTIONS = (
     "--set", "meta.latent_noise=0.05", "--set", "meta.checkpoint_every=4",
 )  # fmt: skip
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
 # A modality that reaches for what only one process may do, at its third batch of training.
 TROUBLE = """
 import os, signal, time
@@ -175,8 +177,7 @@ def test_encoding_is_shared_out_and_has_the_latents_of_one_process(functa, clips
 def test_torchrun_runs_everything(functa, tmp_path):
     command = ("run", "--modality", "clips", *OPTIONS)
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        + ["-m", "functa_core", *command, "--out", str(tmp_path / "two")],
+        [sys.executable, *TORCHRUN, "-m", "functa_core", *command, "--out", str(tmp_path / "two")],
         env=environment(),
         capture_output=True,
         text=True,

@@ -14,7 +14,7 @@ from torch import Tensor
 from functa_core import __version__
 from functa_core.console import Ticker, say, ticking
 from functa_core.dataset import Dataset
-from functa_core.distributed import count, first_ahead, from_first, is_first, meet, rank
+from functa_core.distributed import count, first_ahead, from_first, is_first, meet, share
 from functa_core.encoding import Encoder, encode, fits
 from functa_core.functaset import About, Functaset, StoredFunctaset
 from functa_core.functaset.joining import write_joined
@@ -141,10 +141,10 @@ def mine(missing: Sequence[tuple[int, int]], batch: int) -> list[tuple[int, int]
             signals whatever the number of processes.
     """
     sizes = [-(-(stop - start) // batch) for start, stop in missing]
-    first, last = (sum(sizes) * place // count() for place in (rank(), rank() + 1))
+    own = share(sum(sizes))
     found, before = [], 0
     for (start, stop), size in zip(missing, sizes, strict=True):
-        low, high = max(first - before, 0), min(last - before, size)
+        low, high = max(own.start - before, 0), min(own.stop - before, size)
         if low < high:
             found.append((start + low * batch, min(start + high * batch, stop)))
         before += size

@@ -15,7 +15,7 @@ from functa_core.console import ticking, warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
-from functa_core.distributed import Share, any_of, from_first, is_first
+from functa_core.distributed import any_of, from_first, is_first, share
 from functa_core.errors import UserError
 from functa_core.files import save_tensors, write_atomic
 from functa_core.meta.learner import Learner, build_learner
@@ -140,24 +140,24 @@ class Trainer:
         self, learner: Learner, optimiser: torch.optim.Adam, step: int, batch: Observations
     ) -> Update:
         seed = self.config.seed
-        share = Share.of(len(batch))
-        problem = Problem(
+        whole = Problem(
             network=learner.network,
             modality=self.modality,
-            observations=batch.of_signals(share.start, share.stop).to(self.device),
+            observations=batch,
             l2_weight=self.config.meta.l2_weight,
             noise_seed=derive(seed, "forward noise", step),
-            first=share.start,
         )
+        mine = share(len(batch))
+        own = whole.signals(mine.start, mine.stop).to(self.device)
         noise_seed = derive(seed, "latent noise", step)
-        return update(learner, optimiser, problem, self.config.meta, noise_seed, share)
+        return update(learner, optimiser, own, self.config.meta, noise_seed)
 
     def _batches(self, step: int) -> Iterator[Observations]:
         """What the updates from `step` to the last train on."""
         return (self.batch(number) for number in range(step, self.config.meta.steps))
 
     def batch(self, step: int) -> Observations:
-        """What update `step` trains on, in all processes: a function of the seed and the step alone.
+        """What update `step` trains on: a function of the seed and the step alone.
 
         Every process has all of it, because a modality may draw one random part for all signals.
         Signals come in an order that is shuffled anew for each pass over the data.

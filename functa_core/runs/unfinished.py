@@ -1,8 +1,8 @@
 """Encodings that have not come to their end: what is fitted already lies beside the output.
 
-Parts lie in `OUT.parts/KEY/`, those of several processes beside one another. The key digests everything that the latents depend on but the signals
-themselves; the name of each part has a digest of its first signal. So the work of other weights,
-data or options is never taken for this one's.
+Parts lie in `OUT.parts/KEY/`, those of several processes beside one another. The key digests
+everything that the latents depend on but the signals themselves; the name of each part has a digest
+of its first signal. So the work of other weights, data or options is never taken for this one's.
 """
 
 from __future__ import annotations
