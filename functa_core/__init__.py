@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from functa_core.functaset import Functaset as Functaset
     from functa_core.functaset import ShardWriter as ShardWriter
     from functa_core.functaset import StoredFunctaset as StoredFunctaset
+    from functa_core.keeping import Kept as Kept
     from functa_core.modality import API_VERSION as API_VERSION
     from functa_core.modality import Artefact as Artefact
     from functa_core.modality import Baseline as Baseline
@@ -61,6 +62,7 @@ _HOMES = {
     "discovery.hookspecs": ["Event", "hookimpl"],
     "errors": ["UserError"],
     "functaset": ["Functaset", "ShardWriter", "StoredFunctaset"],
+    "keeping": ["Kept"],
     "modality": [
         "API_VERSION",
         "Artefact",

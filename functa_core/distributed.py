@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from functa_core.errors import UserError, summary
+
 if TYPE_CHECKING:  # torch takes a second to import, which --help shall not
     from torch import Tensor
 
@@ -81,6 +83,9 @@ def together(work: Callable[[], int]) -> int:
 
     Returns:
         0 if that is what all have come to, else the code of the process that failed first.
+
+    Raises:
+        UserError: the processes do not find one another.
     """
     _join()
     try:
@@ -94,9 +99,16 @@ def _join() -> None:
     import torch.distributed as dist
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    store, rank, count = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[no-untyped-call]
-    own = dist.PrefixStore("functa", store)
-    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=PATIENCE)
+    try:
+        store, rank, count = next(dist.rendezvous("env://", timeout=PATIENCE))  # type: ignore[no-untyped-call]
+        own = dist.PrefixStore("functa", store)
+        dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the processes that torchrun has started do not find one another: {summary(error)}.\n"
+            "Start them with torchrun --standalone --nproc-per-node N -m functa_core …, or on "
+            "several machines with one address and a free port for all."
+        ) from error
     _team.rank, _team.count, _team.store = rank, count, own
     _team.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
 
@@ -182,6 +194,11 @@ def share(total: int) -> slice:
     """Which of `total` things in a row are this process's: as many as the others', within one."""
     first, last = (total * place // count() for place in (rank(), rank() + 1))
     return slice(first, last)
+
+
+def largest_share(total: int) -> slice:
+    """As many of them as any process has."""
+    return slice(0, -(-total // count()))
 
 
 def add_up(tensors: Sequence[Tensor]) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from functa_core import Functaset, StoredFunctaset, distributed
 from functa_core.runs.encoding import gaps, mine
 
+PATIENCE = 600  # seconds, after which two processes count as hanging; they wait for a busy machine
 STEPS = 12
 # Shares of 2 and 3 signals, random samples, and all the noise that there is.
 OPTIONS = (
@@ -75,7 +76,7 @@ def start(*arguments: object, processes: int = 2) -> list[subprocess.Popen[str]]
 def ended(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """Exit code, standard output and standard error of each."""
     try:
-        said = [process.communicate(timeout=120) for process in processes]
+        said = [process.communicate(timeout=PATIENCE) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -114,7 +115,7 @@ def test_a_run_of_two_processes_is_interrupted_and_goes_on_with_one(functa, tmp_
     alone(functa, *arguments, "--out", tmp_path / "straight")
     run = tmp_path / "stopped"
     both = start(*arguments, "--out", run)
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not list(run.glob("checkpoints/step-*")) and time.monotonic() < until:
         time.sleep(0.01)
     both[1].send_signal(signal.SIGINT)  # one of them is enough
@@ -181,7 +182,7 @@ def test_torchrun_runs_everything(functa, tmp_path):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,16 @@ PLUGINS.append(ROOT / "examples" / "functa-terrain")  # a stranger's: it has no 
 # A room may import from those below it.
 ROOMS = [
     {"errors", "options", "files", "cache", "parallel", "console", "seeding", "blame"}
-    | {"distributed", "prefetch", "dataset", "arrays", "sources", "observations", "coordinates"},
+    | {
+        "distributed",
+        "prefetch",
+        "keeping",
+        "dataset",
+        "arrays",
+        "sources",
+        "observations",
+        "coordinates",
+    },
     {"modality"},
     {"networks"},
     {"meta"},

@@ -106,7 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run_as_one_of_several(arguments: list[str], debug: bool) -> int:
     """The same for a process that `torchrun` has started beside others."""
     if arguments[:1] and arguments[0] in SHARED:
-        return distributed.together(lambda: _run(arguments, debug))
+        try:
+            return distributed.together(lambda: _run(arguments, debug))
+        except UserError as error:
+            return _complain(f"error: {error}", EXIT_USER, debug)
     return _run(arguments, debug) if distributed.started_first() else 0
 
 
@@ -121,20 +124,25 @@ def _run(arguments: list[str], debug: bool) -> int:
     except click.ClickException as error:
         return _complain(f"error: {error.format_message()}", EXIT_USER, debug)
     except (KeyboardInterrupt, click.Abort):
-        return distributed.code_elsewhere() or _interrupted(debug)
+        return _ended(distributed.code_elsewhere() or EXIT_INTERRUPTED, debug)
     except distributed.EndedElsewhere:
-        return distributed.code_elsewhere() or _complain(KILLED, EXIT_BUG, debug)
+        return _ended(distributed.code_elsewhere(), debug)
     # The last place where a bug can still be told to the user; a plugin may raise SystemExit.
     except (Exception, SystemExit) as error:
         return _complain(_bug(error), EXIT_BUG, debug)
     return code if isinstance(code, int) else 0
 
 
-def _interrupted(debug: bool) -> int:
-    """All processes are interrupted together; one says so."""
-    if distributed.is_first():
-        _complain("interrupted", EXIT_INTERRUPTED, debug)
-    return EXIT_INTERRUPTED
+def _ended(code: int | None, debug: bool) -> int:
+    """The exit code that all processes end with, None if the one that failed did not say.
+
+    That one says why, but for an interrupt, which is of all: the first says so.
+    """
+    if code is None:
+        return _complain(KILLED, EXIT_BUG, debug)
+    if code == EXIT_INTERRUPTED and distributed.is_first():
+        return _complain("interrupted", EXIT_INTERRUPTED, debug)
+    return code
 
 
 def _bug(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from functa_core.cli import options
+from functa_core.errors import UserError
 
 if TYPE_CHECKING:
     from functa_core.runs.directory import RunDirectory
@@ -54,14 +55,42 @@ def run(**given: Any) -> None:
 
 @click.command()
 @_training_options
-def train(**given: Any) -> None:
-    """Meta-learn the shared weights and the inner rates; prints the run directory last."""
+@click.option("--estimate", is_flag=True, help="Print what it would take, and stop.")
+def train(estimate: bool, **given: Any) -> None:
+    """Meta-learn the shared weights and the inner rates; prints the run directory last.
+
+    With several devices: torchrun --standalone --nproc-per-node N -m functa_core train …, a process
+    for each. They share every batch of meta.batch_size signals, and the losses are those of one.
+
+    --estimate measures a few small updates, prints the memory and the time that training would
+    take in each process, and writes nothing; meta.max_memory holds updates to a limit.
+    """
+    if estimate:
+        _estimate(**given)
+        return
     session = _open(lambda directory: directory.weights.is_file(), **given)
     if session is not None:
         from functa_core.runs.pipeline import run_training
 
         run_training(session)
     _say_where(session, given["out"])
+
+
+def _estimate(
+    modality: str | None, out: Path | None, device: str, resume: bool, **given: Any
+) -> None:
+    """Print what training would take."""
+    from functa_core.console import say
+    from functa_core.distributed import is_first
+    from functa_core.runs.estimate import estimate
+    from functa_core.runs.starting import open_unwritten
+
+    if resume:
+        raise UserError("--estimate is about a run that has not begun: leave --resume out.")
+    if is_first():
+        session = open_unwritten(modality, options.option_layers(**given), out, device)
+        for line in estimate(session).lines():
+            say(line)
 
 
 def _say_where(session: Session | None, out: Path | None) -> None:
@@ -80,25 +109,13 @@ def _open(done: Callable[[RunDirectory], bool], device: str, **given: Any) -> Se
 def _open_first(
     done: Callable[[RunDirectory], bool],
     modality: str | None,
-    plugin: str | None,
-    data: str | None,
     out: Path | None,
-    file: str | None,
-    assignments: tuple[str, ...],
-    seed: int | None,
     device: str,
     resume: bool,
-    skip_bad: bool,
+    **given: Any,
 ) -> Session | None:
     """The run that is asked for, or None if it is done already."""
-    layers = options.option_layers(
-        file=file,
-        assignments=assignments,
-        data=data,
-        seed=seed,
-        skip_bad=skip_bad,
-        plugin=plugin,
-    )
+    layers = options.option_layers(**given)
     from functa_core.console import warn
     from functa_core.runs.directory import RunDirectory
     from functa_core.runs.starting import check_same_run, open_session

@@ -22,6 +22,7 @@ from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
+from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
 
@@ -98,6 +99,22 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
     Raises:
         UserError: the data, the device or a signal cannot be used.
     """
+    session = prepare(plugin, config, directory, device)
+    directory.root.mkdir(parents=True, exist_ok=True)
+    try:
+        write_new(directory.config, to_yaml(config))
+    except FileExistsError as error:  # another process was first
+        raise already_a_run(directory.root) from error
+    write_json(directory.modality, describe_modality(plugin, session.modality))
+    return session
+
+
+def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: str) -> Session:
+    """A run that could begin; nothing is written.
+
+    Raises:
+        UserError: as for `start`.
+    """
     where = find_device(device)
     unprepared = plugin.modality(config.modality, config.source())
     train, test = read_signals(unprepared)
@@ -106,13 +123,9 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
     for signals in (train, test):
         modality.observations([signals[0]])
     _check_fit(modality, train[0], config)
-    _check_processes(min(config.meta.batch_size, len(train)))
-    directory.root.mkdir(parents=True, exist_ok=True)
-    try:
-        write_new(directory.config, to_yaml(config))
-    except FileExistsError as error:  # another process was first
-        raise already_a_run(directory.root) from error
-    write_json(directory.modality, describe_modality(plugin, modality))
+    batches = Batches(modality, train, config)
+    _check_processes(batches.size)
+    batches.plan(build_learner(modality.spec, config.model, config.meta, seed=0).to(where), where)
     return Session(directory, plugin, config, modality, train, test, where)
 
 
@@ -146,7 +159,7 @@ def resume(directory: RunDirectory, device: str) -> Session:
         return start(plugin, config, directory, device)
     modality = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     train, test = read_signals(modality)
-    _check_processes(min(config.meta.batch_size, len(train)))
+    _check_processes(Batches(modality, train, config).size)
     return Session(directory, plugin, config, modality, train, test, where)
 
 

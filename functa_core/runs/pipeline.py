@@ -15,6 +15,7 @@ from functa_core.distributed import count, from_first, is_first, meet
 from functa_core.encoding import Encoder
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
+from functa_core.runs.batches import Batches
 from functa_core.runs.checkpoint import load_progress
 from functa_core.runs.config import build_config
 from functa_core.runs.directory import RunDirectory
@@ -60,9 +61,8 @@ def run_training(session: Session) -> None:
         return
     if is_first():
         session.plugin.announce(Event("run started", str(directory.root)))
-    Trainer(
-        directory, session.plugin, session.modality, session.train, session.config, session.device
-    ).run()
+    batches = Batches(session.modality, session.train, session.config)
+    Trainer(directory, session.plugin, batches, session.device).run()
     meet()  # the weights are there for all when the first has written them
 
 

@@ -6,24 +6,22 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
 
 from functa_core.console import ticking, warn
-from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
 from functa_core.distributed import any_of, from_first, is_first, share
 from functa_core.errors import UserError
 from functa_core.files import save_tensors, write_atomic
 from functa_core.meta.learner import Learner, build_learner
+from functa_core.meta.memory import Plan
 from functa_core.meta.outer import Update, rate, update
-from functa_core.meta.problem import Problem
-from functa_core.modality import Modality, seeded
 from functa_core.observations import Observations
 from functa_core.prefetch import ahead
+from functa_core.runs.batches import Batches
 from functa_core.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from functa_core.runs.config import RunConfig
 from functa_core.runs.directory import RunDirectory
@@ -46,19 +44,19 @@ class Trainer:
     Attributes:
         directory: already holds config.yaml and modality.json.
         plugin: for its observers.
-        modality: prepared.
-        train: the training signals.
-        config: of the run.
+        batches: of the training signals.
         device: where the learner lives.
     """
 
     directory: RunDirectory
     plugin: Plugin
-    modality: Modality[Any]
-    train: Dataset[Any]
-    config: RunConfig
+    batches: Batches
     device: torch.device
-    _order: tuple[int, list[int]] = attrs.field(default=(-1, []), init=False)
+
+    @property
+    def config(self) -> RunConfig:
+        """Of the run."""
+        return self.batches.config
 
     def run(self) -> Learner:
         """Train to the last step, from the newest checkpoint if there is one.
@@ -79,7 +77,7 @@ class Trainer:
         """Learner and optimiser at the newest checkpoint, or at the start."""
         meta = self.config.meta
         seed = derive(self.config.seed, "weights")
-        learner = build_learner(self.modality.spec, self.config.model, meta, seed)
+        learner = build_learner(self.batches.modality.spec, self.config.model, meta, seed)
         learner.to(self.device)
         optimiser = torch.optim.Adam(learner.parameters(), lr=meta.lr)
         progress = Progress()
@@ -95,6 +93,7 @@ class Trainer:
     def _train(self, learner: Learner, optimiser: torch.optim.Adam, start: Progress) -> Learner:
         meta = self.config.meta
         log = _Log(self.directory.log, start.step)
+        plan = from_first(self.batches.plan(learner, self.device) if is_first() else None)
         began = time.monotonic() - start.seconds
         step = start.step
 
@@ -111,10 +110,10 @@ class Trainer:
             self._announce("checkpoint saved", step)
 
         with interruptible(interrupt), ticking("train", meta.steps, step) as tick:
-            for batch in ahead(self._batches(step)):
+            for batch in ahead(self._coming(step)):
                 for group in optimiser.param_groups:
                     group["lr"] = rate(step, meta) * start.lr_scale
-                result = self._update(learner, optimiser, step, batch)
+                result = self._update(learner, optimiser, step, batch, plan)
                 step += 1
                 last = step == meta.steps
                 stop = any_of(interrupt.requested)  # at the same update in every process
@@ -137,45 +136,25 @@ class Trainer:
         return learner
 
     def _update(
-        self, learner: Learner, optimiser: torch.optim.Adam, step: int, batch: Observations
+        self,
+        learner: Learner,
+        optimiser: torch.optim.Adam,
+        step: int,
+        batch: Observations,
+        plan: Plan | None,
     ) -> Update:
-        seed = self.config.seed
-        whole = Problem(
-            network=learner.network,
-            modality=self.modality,
-            observations=batch,
-            l2_weight=self.config.meta.l2_weight,
-            noise_seed=derive(seed, "forward noise", step),
+        own = self.batches.problem(learner, batch, step, share(len(batch))).to(self.device)
+        config = self.config.meta
+        if plan is not None:
+            own = attrs.evolve(own, chunk=plan.chunk(batch.count))
+            config = attrs.evolve(config, group=plan.group)
+        return update(
+            learner, optimiser, own, config, derive(self.config.seed, "latent noise", step)
         )
-        mine = share(len(batch))
-        own = whole.signals(mine.start, mine.stop).to(self.device)
-        noise_seed = derive(seed, "latent noise", step)
-        return update(learner, optimiser, own, self.config.meta, noise_seed)
 
-    def _batches(self, step: int) -> Iterator[Observations]:
+    def _coming(self, step: int) -> Iterator[Observations]:
         """What the updates from `step` to the last train on."""
-        return (self.batch(number) for number in range(step, self.config.meta.steps))
-
-    def batch(self, step: int) -> Observations:
-        """What update `step` trains on: a function of the seed and the step alone.
-
-        Every process has all of it, because a modality may draw one random part for all signals.
-        Signals come in an order that is shuffled anew for each pass over the data.
-        """
-        count = len(self.train)
-        size = min(self.config.meta.batch_size, count)
-        signals = []
-        for place in range(step * size, (step + 1) * size):
-            epoch, position = divmod(place, count)
-            signals.append(self.train[self._shuffled(epoch)[position]])
-        generator = seeded(derive(self.config.seed, "observations", step))
-        return self.modality.observations(signals, generator)
-
-    def _shuffled(self, epoch: int) -> list[int]:
-        if self._order[0] != epoch:
-            generator = seeded(derive(self.config.seed, "epoch", epoch))
-            self._order = (epoch, torch.randperm(len(self.train), generator=generator).tolist())
-        return self._order[1]
+        return map(self.batches.batch, range(step, self.config.meta.steps))
 
     def _back_off(self) -> None:
         """Halve the rate at the last good checkpoint, and keep that on disk.
