@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from functa_core.functaset import Functaset as Functaset
     from functa_core.functaset import ShardWriter as ShardWriter
     from functa_core.functaset import StoredFunctaset as StoredFunctaset
+    from functa_core.keeping import Kept as Kept
     from functa_core.modality import API_VERSION as API_VERSION
     from functa_core.modality import Modality as Modality
     from functa_core.modality_types import Artefact as Artefact
@@ -63,6 +64,7 @@ _HOMES = {
     "discovery.hookspecs": ["Event", "hookimpl"],
     "errors": ["UserError"],
     "functaset": ["Functaset", "ShardWriter", "StoredFunctaset"],
+    "keeping": ["Kept"],
     "modality": ["API_VERSION", "Modality"],
     "modality_types": [
         "Artefact",

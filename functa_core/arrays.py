@@ -1,12 +1,17 @@
-"""Signals in array files: .npy, or .npz with labels and a split beside them."""
+"""Signals in array files: .npy, or .npz with labels and a split beside them.
+
+Large arrays are mapped into memory instead of read, so that they may be larger than it.
+"""
 
 from __future__ import annotations
 
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import attrs
 import numpy as np
@@ -19,6 +24,8 @@ BESIDE = ("labels", "label_names", "is_test")
 """Keys of an .npz file that are not the signals."""
 DAMAGED = (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 """What numpy raises for files that it cannot read."""
+MAPPED = 2**26
+"""Bytes from which on an array is mapped. What is smaller is read, which checks it too."""
 
 
 @attrs.frozen(eq=False)
@@ -27,7 +34,7 @@ class ArrayFile:
 
     Attributes:
         path: of the file, for messages.
-        arrays: by name.
+        arrays: by name; large ones are mapped and read-only.
     """
 
     path: Path
@@ -45,13 +52,16 @@ class ArrayFile:
             UserError: it is damaged, or holds Python objects.
         """
         try:
-            loaded = np.load(path, allow_pickle=False)
+            mode: Literal["r"] | None = "r" if path.stat().st_size >= MAPPED else None
+            loaded = np.load(path, mmap_mode=mode, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return cls(path, {lone: loaded})
             with loaded:
-                return cls(path, {key: loaded[key] for key in loaded.files})
+                mapped = _mapped(path)
+                rest = (key for key in loaded.files if key not in mapped)
+                return cls(path, {**mapped, **{key: loaded[key] for key in rest}})
         except DAMAGED as error:
-            if "Object arrays" in str(error):
+            if "Object arrays" in str(error) or "Python objects" in str(error):
                 raise UserError(
                     f"{path} holds Python objects, which are not loaded because they can run "
                     f"code.\nSave plain arrays: np.savez(file, {lone}=np.stack(…))."
@@ -136,3 +146,29 @@ class ArrayFile:
                 "Labels count the names from 0, each name is there once, and -1 means unknown."
             )
         return named
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """The large arrays of an .npz file that lie there as they are, not compressed."""
+    with zipfile.ZipFile(path) as archive:
+        large = [
+            member
+            for member in archive.infolist()
+            if member.compress_type == zipfile.ZIP_STORED and member.file_size >= MAPPED
+        ]
+    found: dict[str, np.ndarray] = {}
+    with path.open("rb") as file:
+        for member in large:
+            file.seek(member.header_offset + 26)  # of the lengths of its name and what follows it
+            file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            shape, fortran, kind = read(file)
+            if kind.hasobject:  # numpy refuses those
+                continue
+            order: Literal["F", "C"] = "F" if fortran else "C"
+            name = member.filename.removesuffix(".npy")
+            found[name] = np.memmap(path, kind, "r", file.tell(), shape, order)
+    return found

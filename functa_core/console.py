@@ -6,11 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from functa_core.distributed import is_first
 
 LINE_EVERY = 10.0  # seconds between two lines of one task when the output is a file
 
 
+@runtime_checkable
 class Ticker(Protocol):
     """Reports how far a task has come."""
 
@@ -20,25 +23,33 @@ class Ticker(Protocol):
 
 
 def say(text: str) -> None:
-    """One line on standard output, at once."""
-    print(text, flush=True)
+    """One line on standard output, at once; of several processes the first speaks."""
+    if is_first():
+        print(text, flush=True)
 
 
 def warn(text: str) -> None:
-    """One line on standard error."""
-    print(f"functa: {text}", file=sys.stderr, flush=True)
+    """One line on standard error; of several processes the first speaks."""
+    if is_first():
+        print(f"functa: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def ticking(task: str, total: int, start: int = 0) -> Iterator[Ticker]:
     """Report on a task of `total` parts, `start` of which were done before."""
-    if sys.stdout.isatty():
+    if not is_first():
+        yield _silent
+    elif sys.stdout.isatty():
         with _bar(task, total, start) as ticker:
             yield ticker
     else:
         lines = _Lines(task, total, start)
         yield lines
         lines.finish()
+
+
+def _silent(done: int, **figures: float) -> None:
+    """Report nothing."""
 
 
 @contextmanager

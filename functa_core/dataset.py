@@ -24,12 +24,14 @@ class DataSource:
         test_fraction: share of the signals held out where the data names no split of its own.
         seed: of that random split.
         skip_bad: leave unreadable signals out, counting them, instead of refusing the data.
+        keep: bytes of signals that may stay in memory after they were read; see `Kept`.
     """
 
     path: Path | None = None
     test_fraction: float = 0.1
     seed: int = 0
     skip_bad: bool = False
+    keep: int = 2**30
 
 
 @attrs.frozen(eq=False)

@@ -18,6 +18,7 @@ from functa_core.meta.problem import Problem, predict_all
 from functa_core.modality import Modality
 from functa_core.networks.base import NetworkField
 from functa_core.observations import Observations
+from functa_core.prefetch import ahead
 
 
 @attrs.frozen(eq=False)
@@ -45,10 +46,17 @@ class Encoder:
     precision: torch.dtype | None = None
 
     def batches(self, signals: Sequence[Any]) -> Iterator[tuple[list[Any], Observations]]:
-        """The signals in batches, each with all its observations on the device."""
+        """The signals in batches, each with all its observations on the device.
+
+        The next batch is read while this one is in use.
+        """
+        for few, observations in ahead(self._read(signals)):
+            yield few, observations.to(self.device)
+
+    def _read(self, signals: Sequence[Any]) -> Iterator[tuple[list[Any], Observations]]:
         for start in range(0, len(signals), self.batch):
             few = [signals[i] for i in range(start, min(start + self.batch, len(signals)))]
-            yield few, self.modality.observations(few).to(self.device)
+            yield few, self.modality.observations(few)
 
     def problem(self, observations: Observations) -> Problem:
         """The fit of one batch."""

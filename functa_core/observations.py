@@ -50,6 +50,10 @@ class Observations:
         moved = {k: v.to(device) for k, v in attrs.asdict(self).items() if v is not None}
         return attrs.evolve(self, **moved)
 
+    def tensors(self) -> list[Tensor]:
+        """All that they consist of."""
+        return [t for t in (self.queries, self.values, self.weights, self.groups) if t is not None]
+
     def slice(self, start: int, stop: int) -> Observations:
         """Observations `start` to `stop` of every signal."""
         return Observations(

@@ -1,5 +1,6 @@
 """Fast paths equal plain ones, derivatives are right, signals do not disturb each other."""
 
+import itertools
 import math
 
 import attrs
@@ -411,3 +412,22 @@ def test_every_latent_number_reaches_every_modulated_layer():
     jacobian = torch.autograd.functional.jacobian(network.modulate, torch.zeros(1, 5))
     per_layer = jacobian[0, :, 0].reshape(SMALL.depth - 1, SMALL.width, 5)
     assert (per_layer.abs().amax(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("cuts", [(0, 2, 5), (0, 1, 2, 5), (0, 4, 5)])
+def test_gradients_of_the_parts_of_a_batch_sum_to_those_of_all(shared, cuts):
+    config = MetaConfig(latent_noise=0.3, group=1)
+    learner, problem = make(Noisy, shared, batch=5, noise_seed=3)
+
+    def found(part):
+        learner.zero_grad()
+        figures = gradients(learner, part, config, noise_seed=9)
+        return figures, [p.grad for p in learner.parameters()]
+
+    whole, expected = found(problem)
+    parts = [found(problem.signals(*cut)) for cut in itertools.pairwise(cuts)]
+    for i, gradient in enumerate(expected):
+        torch.testing.assert_close(sum(own[i] for _, own in parts), gradient)
+    torch.testing.assert_close(sum(figures.loss for figures, _ in parts), whole.loss)
+    torch.testing.assert_close(torch.cat([figures.psnr_db for figures, _ in parts]), whole.psnr_db)

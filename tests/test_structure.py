@@ -20,7 +20,8 @@ PLUGINS.append(ROOT / "examples" / "functa-terrain")  # a stranger's: it has no 
 # A room may import from those below it.
 ROOMS = [
     {"errors", "options", "files", "cache", "parallel", "console", "seeding", "blame"}
-    | {"dataset", "arrays", "sources", "observations", "coordinates", "benchmark"},
+    | {"distributed", "prefetch", "keeping", "benchmark"}
+    | {"dataset", "arrays", "sources", "observations", "coordinates"},
     {"modality", "modality_types"},
     {"networks"},
     {"meta"},
@@ -156,6 +157,7 @@ def test_the_public_api_is_this():
             "Field",
             "Files",
             "Functaset",
+            "Kept",
             "Material",
             "Mask",
             "Metric",

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from functa_core import UserError, train
 from functa_core.runs import training
+from functa_core.runs.batches import Batches
 from functa_core.runs.starting import open_session
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -182,19 +183,12 @@ def test_batches_are_a_function_of_seed_and_step(tmp_path):
         "clips", [("test", OPTIONS)], out=tmp_path / "a", resume=False, device="cpu"
     )
 
-    def trainer():
-        return training.Trainer(
-            session.directory,
-            session.plugin,
-            session.modality,
-            session.train,
-            session.config,
-            session.device,
-        )
+    def batches():
+        return Batches(session.modality, session.train, session.config)
 
-    late_first = trainer()
+    late_first = batches()
     later, earlier = late_first.batch(7), late_first.batch(2)
-    in_order = trainer()
+    in_order = batches()
     assert torch.equal(in_order.batch(2).queries, earlier.queries)
     assert torch.equal(in_order.batch(7).queries, later.queries)
     assert not torch.equal(earlier.queries, later.queries)

@@ -37,20 +37,22 @@ def encode(
 
     Stopped before its end, the same command goes on where it was.
     """
-    from functa_core.console import warn
+    from functa_core.console import say, warn
+    from functa_core.distributed import first_ahead
     from functa_core.runs.api import load_run
 
     if split not in ("train", "test", "all"):
         raise UserError(f"--split must be train, test or all, got '{split}'.")
     options.check_functaset_out(out, shard_size)
-    opened = load_run(run, device)
-    signals = opened.dataset(cast("Split", split), data, skip_bad=skip_bad)
-    if len(signals) == 0:
-        raise UserError(f"there are no {split} signals in {data or opened.config.data.path}.")
+    with first_ahead():
+        opened = load_run(run, device)
+        signals = opened.dataset(cast("Split", split), data, skip_bad=skip_bad)
+        if len(signals) == 0:
+            raise UserError(f"there are no {split} signals in {data or opened.config.data.path}.")
     for note in signals.notes:
         warn(note)
     made = opened.encode_to(out, signals, split, shard_size)
-    click.echo(f"{len(made)} latents, PSNR {float(made.psnr_db.nanmean()):.2f} dB: {out}")
+    say(f"{len(made)} latents, PSNR {float(made.psnr_db.nanmean()):.2f} dB: {out}")
 
 
 @click.command()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from functa_core import __version__
+from functa_core import __version__, distributed
 from functa_core.cache import cache_folder
 from functa_core.errors import UserError, summary
 from functa_core.tasks import TASKS
@@ -31,6 +31,14 @@ COMMANDS = {
     "bench": ("benchmarking", "Measure speed and memory, beside others' ways to do the same."),
     "plugins": ("plugins", "See, check, make, install and uninstall plugins."),
 }
+
+SHARED = ("run", "train", "encode")
+"""Commands that several processes work on together; the first does the others alone."""
+
+KILLED = (
+    "another process of this command has ended without a word. It was killed, or its connection "
+    "was cut;\nif memory was short, give each less: --set meta.batch_size, or more devices."
+)
 
 EXIT_BUG = 1
 EXIT_USER = 2
@@ -90,7 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    sys.exit(_run([argument for argument in given if argument != "--debug"], debug))
+    rest = [argument for argument in given if argument != "--debug"]
+    if distributed.asked_for():
+        sys.exit(_run_as_one_of_several(rest, debug))
+    sys.exit(_run(rest, debug))
+
+
+def _run_as_one_of_several(arguments: list[str], debug: bool) -> int:
+    """The same for a process that `torchrun` has started beside others."""
+    if arguments[:1] and arguments[0] in SHARED:
+        try:
+            return distributed.together(lambda: _run(arguments, debug))
+        except UserError as error:
+            return _complain(f"error: {error}", EXIT_USER, debug)
+    return _run(arguments, debug) if distributed.started_first() else 0
 
 
 def _run(arguments: list[str], debug: bool) -> int:
@@ -104,11 +125,25 @@ def _run(arguments: list[str], debug: bool) -> int:
     except click.ClickException as error:
         return _complain(f"error: {error.format_message()}", EXIT_USER, debug)
     except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted", EXIT_INTERRUPTED, debug)
+        return _ended(distributed.code_elsewhere() or EXIT_INTERRUPTED, debug)
+    except distributed.EndedElsewhere:
+        return _ended(distributed.code_elsewhere(), debug)
     # The last place where a bug can still be told to the user; a plugin may raise SystemExit.
     except (Exception, SystemExit) as error:
         return _complain(_bug(error), EXIT_BUG, debug)
     return code if isinstance(code, int) else 0
+
+
+def _ended(code: int | None, debug: bool) -> int:
+    """The exit code that all processes end with, None if the one that failed did not say.
+
+    That one says why, but for an interrupt, which is of all: the first says so.
+    """
+    if code is None:
+        return _complain(KILLED, EXIT_BUG, debug)
+    if code == EXIT_INTERRUPTED and distributed.is_first():
+        return _complain("interrupted", EXIT_INTERRUPTED, debug)
+    return code
 
 
 def _bug(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from functa_core.cli import options
+from functa_core.errors import UserError
 
 if TYPE_CHECKING:
     from functa_core.runs.directory import RunDirectory
@@ -49,43 +50,72 @@ def run(**given: Any) -> None:
 
         run_all(session)
         _summary(session)
-    click.echo(session.directory.root if session else given["out"])
+    _say_where(session, given["out"])
 
 
 @click.command()
 @_training_options
-def train(**given: Any) -> None:
-    """Meta-learn the shared weights and the inner rates; prints the run directory last."""
+@click.option("--estimate", is_flag=True, help="Print what it would take, and stop.")
+def train(estimate: bool, **given: Any) -> None:
+    """Meta-learn the shared weights and the inner rates; prints the run directory last.
+
+    With several devices: torchrun --standalone --nproc-per-node N -m functa_core train …, a process
+    for each. They share every batch of meta.batch_size signals, and the losses are those of one.
+
+    --estimate measures a few small updates, prints the memory and the time that training would
+    take in each process, and writes nothing; meta.max_memory holds updates to a limit.
+    """
+    if estimate:
+        _estimate(**given)
+        return
     session = _open(lambda directory: directory.weights.is_file(), **given)
     if session is not None:
         from functa_core.runs.pipeline import run_training
 
         run_training(session)
-    click.echo(session.directory.root if session else given["out"])
+    _say_where(session, given["out"])
 
 
-def _open(
+def _estimate(
+    modality: str | None, out: Path | None, device: str, resume: bool, **given: Any
+) -> None:
+    """Print what training would take."""
+    from functa_core.console import say
+    from functa_core.distributed import is_first
+    from functa_core.runs.estimate import estimate
+    from functa_core.runs.starting import open_unwritten
+
+    if resume:
+        raise UserError("--estimate is about a run that has not begun: leave --resume out.")
+    if is_first():
+        session = open_unwritten(modality, options.option_layers(**given), out, device)
+        for line in estimate(session).lines():
+            say(line)
+
+
+def _say_where(session: Session | None, out: Path | None) -> None:
+    from functa_core.console import say
+
+    say(str(session.directory.root if session else out))
+
+
+def _open(done: Callable[[RunDirectory], bool], device: str, **given: Any) -> Session | None:
+    """The run that is asked for, in every process, or None if it is done already."""
+    from functa_core.runs.opening import open_together
+
+    return open_together(lambda: _open_first(done, device=device, **given), device)
+
+
+def _open_first(
     done: Callable[[RunDirectory], bool],
     modality: str | None,
-    plugin: str | None,
-    data: str | None,
     out: Path | None,
-    file: str | None,
-    assignments: tuple[str, ...],
-    seed: int | None,
     device: str,
     resume: bool,
-    skip_bad: bool,
+    **given: Any,
 ) -> Session | None:
     """The run that is asked for, or None if it is done already."""
-    layers = options.option_layers(
-        file=file,
-        assignments=assignments,
-        data=data,
-        seed=seed,
-        skip_bad=skip_bad,
-        plugin=plugin,
-    )
+    layers = options.option_layers(**given)
     from functa_core.console import warn
     from functa_core.runs.directory import RunDirectory
     from functa_core.runs.starting import check_same_run, open_session
@@ -101,13 +131,18 @@ def _open(
 
 def _summary(session: Session) -> None:
     """The figures that matter, on two lines."""
+    from functa_core.console import say
+    from functa_core.distributed import is_first
+
+    if not is_first():
+        return
     metrics = session.directory.read_metrics()
     ours = _decibels(metrics["reconstruction"]["test"]["psnr_db"])
     beside = ", ".join(
         f"{name} {_decibels(figures['psnr_db'])}" for name, figures in metrics["baselines"].items()
     )
-    click.echo(f"test PSNR {ours}; baselines: {beside or 'none'}")
-    click.echo(f"report: {session.directory.report}")
+    say(f"test PSNR {ours}; baselines: {beside or 'none'}")
+    say(f"report: {session.directory.report}")
 
 
 def _decibels(value: float | None) -> str:

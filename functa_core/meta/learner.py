@@ -79,6 +79,12 @@ class MetaConfig:
     checkpoint_every: int = option(200, "updates between two checkpoints", low=1)
     log_every: int = option(20, "updates between two lines of metrics.jsonl", low=1)
     encode_batch: int = option(16, "signals fitted at once after training", low=1)
+    max_memory: float | None = option(
+        None,
+        "gigabytes (1e9 bytes) that the tensors of an update may take on a device: fewer signals "
+        "at a time, then fewer observations, computed twice, until it fits; null for no limit",
+        above=0,
+    )
     chunk: int | None = option(
         1024, "observations of a signal held in memory at once after training; null for all", low=1
     )

@@ -1,4 +1,7 @@
-"""The outer loop: training the shared weights through the fit of the latents."""
+"""The outer loop: training the shared weights through the fit of the latents.
+
+Of several processes each has some signals of a batch; what they find is summed, in one exchange.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from functa_core.distributed import add_up
 from functa_core.meta.learner import Learner, MetaConfig
 from functa_core.meta.problem import Problem
 from functa_core.modality import seeded
@@ -24,8 +28,8 @@ class Update:
     """Figures of one outer update, still on the device.
 
     Attributes:
-        loss: outer loss, mean over the batch.
-        psnr_db: (B,) of the signals in the batch, at the weights before the update.
+        loss: outer loss, mean over the batch; of a part of it, the part's share of that mean.
+        psnr_db: (B,) of the signals, at the weights before the update.
     """
 
     loss: Tensor
@@ -82,12 +86,15 @@ def gradients(
 ) -> Update:
     """Add the gradient of the outer loss, the mean over the batch's signals, to the parameters'.
 
+    Of a part of a batch this is its share: the sum over the signals that are there, divided by the
+    number of all.
+
     The first inner step is taken for all signals together where they share it. The rest is done
     for a few at a time, back to the latents of that step, so that memory is theirs alone.
 
     Args:
         learner: what is trained.
-        problem: one batch.
+        problem: a batch, or a part of one.
         config: of both loops.
         noise_seed: of the noise on fitted latents; None for none.
     """
@@ -107,22 +114,27 @@ def gradients(
             None if noise is None else noise[chosen],
             None if leaf is None else leaf[chosen],
         )
-        (own.sum() / count).backward()  # type: ignore[no-untyped-call]
+        (own.sum() / problem.batch).backward()  # type: ignore[no-untyped-call]
         losses.append(own.detach())
         psnrs.append(psnr_db(predicted, part.observations, problem.modality.spec.peak))
     if first is not None and leaf is not None:
         first.backward(leaf.grad)  # type: ignore[no-untyped-call]
-    return Update(torch.cat(losses).mean(), torch.cat(psnrs))
+    return Update(torch.cat(losses).sum() / problem.batch, torch.cat(psnrs))
 
 
 def latent_noise(
     problem: Problem, config: MetaConfig, seed: int | None
 ) -> Float[Tensor, "B *latent"] | None:
-    """Noise on the latents of a batch, None for none."""
+    """Noise on the latents of (a part of) a batch, None for none.
+
+    It is drawn for the whole batch, so that a signal's noise depends on its place there alone.
+    """
     if seed is None or not config.latent_noise:
         return None
     start = problem.start()
-    return config.latent_noise * start.normal_(generator=seeded(seed, start.device))
+    noise = start.new_empty((problem.batch, *start.shape[1:]))
+    noise.normal_(generator=seeded(seed, start.device))
+    return config.latent_noise * noise[problem.place : problem.place + len(start)]
 
 
 def group_size(problem: Problem) -> int:
@@ -143,10 +155,31 @@ def update(
     config: MetaConfig,
     noise_seed: int | None = None,
 ) -> Update:
-    """Take one step of the outer optimiser, in place, with the `gradients` of a batch."""
+    """Take one step of the outer optimiser, in place, with the `gradients` of a batch.
+
+    Processes that have a part of it each take the same step, with the gradients of all.
+
+    Returns:
+        The figures of the whole batch.
+    """
     optimiser.zero_grad(set_to_none=True)
     result = gradients(learner, problem, config, noise_seed)
+    if problem.whole is not None:
+        result = summed(learner, problem, result)
     if config.clip is not None:
         torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip)
     optimiser.step()
     return result
+
+
+def summed(learner: Learner, problem: Problem, own: Update) -> Update:
+    """The figures of the whole batch, and its gradients, from those of this process's part."""
+    psnr = own.psnr_db.new_zeros(problem.batch)
+    psnr[problem.place : problem.place + len(own.psnr_db)] = own.psnr_db
+    loss = own.loss.clone()
+    for parameter in learner.parameters():
+        if parameter.grad is None:  # in another process there may be one
+            parameter.grad = torch.zeros_like(parameter)
+    found = [parameter.grad for parameter in learner.parameters() if parameter.grad is not None]
+    add_up([*found, loss, psnr])
+    return Update(loss, psnr)

@@ -36,6 +36,8 @@ class Problem:
         chunk: at most this many observations of each signal in memory at a time. Where a graph is
             kept they are then computed again on the way back; None for all.
         precision: of the network's products and of what they keep; None for the weights'.
+        place: of the first signal in its batch, of which these may be a part.
+        whole: signals of that batch; None if these are all.
     """
 
     network: Network
@@ -45,6 +47,8 @@ class Problem:
     noise_seed: int | None = None
     chunk: int | None = None
     precision: torch.dtype | None = None
+    place: int = 0
+    whole: int | None = None
 
     def start(self) -> Float[Tensor, "B *latent"]:
         """Where every fit begins: exactly 0, and not learned."""
@@ -149,13 +153,24 @@ class Problem:
         """The fit of some of the signals.
 
         Noise of the forward operator is theirs alone where the signals have queries of their own;
-        what they share, they share its noise too.
+        what they share, they share its noise too. It depends on which signal of the batch comes
+        first: parts of parts have the noise that the same parts of the whole have.
         """
-        seed = self.noise_seed
-        if seed is not None and start and not self.observations.shared:
-            seed = derive(seed, "signals", start)
-        few = self.observations.signals(start, stop)
-        return attrs.evolve(self, observations=few, noise_seed=seed)
+        return attrs.evolve(
+            self,
+            observations=self.observations.signals(start, stop),
+            place=self.place + start,
+            whole=self.batch,
+        )
+
+    def to(self, device: torch.device) -> Problem:
+        """The same fit with its observations on a device."""
+        return attrs.evolve(self, observations=self.observations.to(device))
+
+    @property
+    def batch(self) -> int:
+        """Signals of the batch that these are of."""
+        return len(self.observations) if self.whole is None else self.whole
 
     def parts(self) -> Iterator[Observations]:
         """The observations in pieces of at most `chunk` a signal."""
@@ -168,7 +183,10 @@ class Problem:
         """What the forward operator makes of a field at a part's queries."""
         noise = None
         if self.noise_seed is not None:
-            noise = seeded(self.noise_seed, part.queries.device)
+            seed = self.noise_seed
+            if self.place and not self.observations.shared:
+                seed = derive(seed, "signals", self.place)
+            noise = seeded(seed, part.queries.device)
         return self.modality.forward(field, part.queries, noise)
 
     def _passes(self) -> SirenPasses | None:

@@ -35,6 +35,12 @@ class DataConfig:
         0.1, "share of signals held out where the data names no split", above=0, high=0.9
     )
     skip_bad: bool = option(False, "leave unreadable signals out, counting them")
+    keep_gb: float = option(
+        1.0,
+        "gigabytes (1e9 bytes) of signals that stay in memory; those beyond are read again when "
+        "they are needed. For plugins that can",
+        low=0,
+    )
 
 
 @attrs.frozen
@@ -61,7 +67,9 @@ class RunConfig:
     def source(self) -> DataSource:
         """The data as the modality is told of it."""
         path = None if self.data.path is None else Path(self.data.path)
-        return DataSource(path, self.data.test_fraction, self.seed, self.data.skip_bad)
+        data = self.data
+        keep = int(data.keep_gb * 1e9)
+        return DataSource(path, data.test_fraction, self.seed, data.skip_bad, keep)
 
     def tree(self) -> Tree:
         """As plain values, in the layout of config.yaml."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from functa_core import __version__
-from functa_core.console import say, ticking
+from functa_core.console import Ticker, say, ticking
 from functa_core.dataset import Dataset
+from functa_core.distributed import count, first_ahead, from_first, is_first, meet, share
 from functa_core.encoding import Encoder, encode, fits
 from functa_core.functaset import About, Functaset, StoredFunctaset
 from functa_core.functaset.joining import write_joined
@@ -60,7 +62,8 @@ def write_functaset(
     """Encode signals to disk, going on where an encoding of the same to the same place was stopped.
 
     What is written is bit for bit what one that was never stopped writes. Latents are in memory for
-    half a minute's work only; until the end they lie in a folder beside `path`.
+    half a minute's work only; until the end they lie in a folder beside `path`. Several processes
+    share the work out, and the first puts it together.
 
     Args:
         path: the file to write, or the folder if there is a shard size.
@@ -75,57 +78,127 @@ def write_functaset(
         KeyboardInterrupt: somebody asked to stop; what was fitted is kept.
     """
     about = describe_latents(encoder, split, run)
-    if shard_size is None:
-        shape = encoder.learner.network.latent_shape
-        lay_out(path, about, signals.ids, shape, signals.labels is not None)
-    else:
-        check_shard_folder(path)
-    unfinished = Unfinished.of(path, about, encoder, signals)
-    parts = unfinished.found()
-    if parts:
-        done = sum(map(len, parts))
+    with first_ahead():
+        if is_first():
+            _check_place(path, about, encoder, signals, shard_size)
+        unfinished = Unfinished.of(path, about, encoder, signals)
+    parts = unfinished.found() if is_first() else {}
+    there = from_first({start: len(part) for start, part in parts.items()})
+    if there:
+        done = sum(there.values())
         say(f"encode {split}: {done} of {len(signals)} were encoded before; going on from there")
-    _encode_rest(unfinished, parts, about)
-    write_joined(parts, path, shard_size)
-    unfinished.remove()
+    figures = _Mean()
+    for part in parts.values():
+        for batch in part.batches():
+            figures.add(batch.psnr_db)
+    missing = mine(gaps(there, len(signals)), encoder.batch)
+    done = sum(there.values()) if count() == 1 else 0
+    total = done + sum(stop - start for start, stop in missing)
+    name = f"encode {split}" if count() == 1 else f"encode {split}, process 1 of {count()}"
+    with ticking(name, total, done) as tick:
+        for start, stop in missing:
+            done = _encode(unfinished, (start, stop), about, figures, tick, done)
+    meet()
+    if is_first():
+        write_joined(list(unfinished.found().values()), path, shard_size)
+        unfinished.remove()
+    meet()
     return StoredFunctaset.open(path)
 
 
-def _encode_rest(unfinished: Unfinished, parts: list[StoredFunctaset], about: About) -> None:
-    """Fit what the parts do not have, and add it to them, a part at a time."""
+def _check_place(
+    path: Path, about: About, encoder: Encoder, signals: Dataset[Any], shard_size: int | None
+) -> None:
+    """Raise a `UserError` if the functaset cannot be written, before it is made."""
+    if shard_size is not None:
+        check_shard_folder(path)
+        return
+    shape = encoder.learner.network.latent_shape
+    lay_out(path, about, signals.ids, shape, signals.labels is not None)
+
+
+def gaps(parts: Mapping[int, int], total: int) -> list[tuple[int, int]]:
+    """What parts leave of `total` signals.
+
+    Args:
+        parts: lengths by the place where each begins, in order.
+        total: of all signals.
+
+    Returns:
+        Where each gap begins and where it has ended.
+    """
+    begins = [0, *(start + length for start, length in parts.items())]
+    ends = [*parts, total]
+    return [(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
+
+
+def mine(missing: Sequence[tuple[int, int]], batch: int) -> list[tuple[int, int]]:
+    """This process's share of what is missing.
+
+    Args:
+        missing: where each gap begins and where it has ended.
+        batch: signals that are fitted at once. Each batch is one process's, so that it has the same
+            signals whatever the number of processes.
+    """
+    sizes = [-(-(stop - start) // batch) for start, stop in missing]
+    own = share(sum(sizes))
+    found, before = [], 0
+    for (start, stop), size in zip(missing, sizes, strict=True):
+        low, high = max(own.start - before, 0), min(own.stop - before, size)
+        if low < high:
+            found.append((start + low * batch, min(start + high * batch, stop)))
+        before += size
+    return found
+
+
+def _encode(
+    unfinished: Unfinished,
+    span: tuple[int, int],
+    about: About,
+    figures: _Mean,
+    tick: Ticker,
+    ticked: int,
+) -> int:
+    """Fit the signals of a span and keep them, a part at a time.
+
+    Args:
+        unfinished: where parts are kept.
+        span: where the signals begin and end.
+        about: what is true of their latents.
+        figures: PSNR so far.
+        tick: told of each batch.
+        ticked: how many it was told of before.
+
+    Returns:
+        How many it has been told of.
+    """
     encoder, signals = unfinished.encoder, unfinished.signals
-    kept = sum(map(len, parts))  # in parts
+    kept, stop = span
     fitted: list[tuple[Tensor, Tensor]] = []
-    figures = _Mean()
-    for part in parts:
-        for batch in part.batches():
-            figures.add(batch.psnr_db)
 
     def keep() -> None:
         nonlocal kept
         latents, psnr = (torch.cat(tensors) for tensors in zip(*fitted, strict=True))
         few = signals[kept : kept + len(latents)]
-        parts.append(unfinished.save(kept, _functaset(about, few, latents, psnr)))
+        unfinished.save(kept, _functaset(about, few, latents, psnr))
         kept += len(latents)
         fitted.clear()
 
     interrupt, done, began = Interrupt(), kept, time.monotonic()
-    with (
-        interruptible(interrupt),
-        ticking(f"encode {about.split}", len(signals), done) as tick,
-    ):
-        for latents, psnr in fits(encoder, signals[done:]):
+    with interruptible(interrupt):
+        for latents, psnr in fits(encoder, signals[done:stop]):
             fitted.append((latents, psnr))
             done += len(latents)
             figures.add(psnr)
-            tick(done, psnr_db=figures.value)
+            tick(ticked + done - span[0], psnr_db=figures.value)
             full = (done - kept) * encoder.learner.network.latent_numbers >= PART_NUMBERS
             late = time.monotonic() - began >= PART_SECONDS
-            if full or late or interrupt.requested or done == len(signals):
+            if full or late or interrupt.requested or done == stop:
                 keep()
                 began = time.monotonic()
             if interrupt.requested:
                 raise KeyboardInterrupt
+    return ticked + stop - span[0]
 
 
 class _Mean:

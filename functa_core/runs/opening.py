@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from functa_core import distributed
 from functa_core.console import warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.loading import Plugin, load_plugin
@@ -21,6 +22,7 @@ from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
+from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
 
@@ -44,18 +46,35 @@ class Session:
 
 
 def find_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N`.
+    """`auto`, `cpu`, `cuda` or `cuda:N`; of several processes on a machine each has its own.
 
     Raises:
         UserError: no such device here.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if distributed.count() > 1 and name != "cpu":
+        return _own_device(name, count)
     if name == "auto":
         return torch.device("cuda:0" if count else "cpu")
     known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
     if name not in known:
         raise UserError(f"there is no device '{name}' here; there are: auto, {', '.join(known)}.")
     return torch.device("cuda:0" if name == "cuda" else name)
+
+
+def _own_device(name: str, there: int) -> torch.device:
+    """The device of one of several processes."""
+    place = distributed.local_rank()
+    if name == "auto" and not there:
+        return torch.device("cpu")
+    if name not in ("auto", "cuda") or place >= there:
+        raise UserError(
+            f"--device {name}: process {place + 1} of this machine needs a device of its own, and "
+            f"there are {there}.\nStart as many processes as there are devices, with --device "
+            "cuda, or give --device cpu."
+        )
+    torch.cuda.set_device(place)
+    return torch.device("cuda", place)
 
 
 def read_signals(modality: Modality[Any]) -> tuple[Dataset[Any], Dataset[Any]]:
@@ -80,6 +99,22 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
     Raises:
         UserError: the data, the device or a signal cannot be used.
     """
+    session = prepare(plugin, config, directory, device)
+    directory.root.mkdir(parents=True, exist_ok=True)
+    try:
+        write_new(directory.config, to_yaml(config))
+    except FileExistsError as error:  # another process was first
+        raise already_a_run(directory.root) from error
+    write_json(directory.modality, describe_modality(plugin, session.modality))
+    return session
+
+
+def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: str) -> Session:
+    """A run that could begin; nothing is written.
+
+    Raises:
+        UserError: as for `start`.
+    """
     where = find_device(device)
     unprepared = plugin.modality(config.modality, config.source())
     train, test = read_signals(unprepared)
@@ -88,12 +123,9 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
     for signals in (train, test):
         modality.observations([signals[0]])
     _check_fit(modality, train[0], config)
-    directory.root.mkdir(parents=True, exist_ok=True)
-    try:
-        write_new(directory.config, to_yaml(config))
-    except FileExistsError as error:  # another process was first
-        raise already_a_run(directory.root) from error
-    write_json(directory.modality, describe_modality(plugin, modality))
+    batches = Batches(modality, train, config)
+    _check_processes(batches.size)
+    batches.plan(build_learner(modality.spec, config.model, config.meta, seed=0).to(where), where)
     return Session(directory, plugin, config, modality, train, test, where)
 
 
@@ -102,6 +134,15 @@ def _check_fit(modality: Modality[Any], signal: Any, config: RunConfig) -> None:
     learner = build_learner(modality.spec, config.model, config.meta, seed=0)
     observations = modality.observations([signal], seeded(0))
     learner.solver.fit(Problem(learner.network, modality, observations), steps=1)
+
+
+def _check_processes(batch: int) -> None:
+    """Raise a `UserError` unless there is a signal of each update for every process."""
+    if batch < distributed.count():
+        raise UserError(
+            f"an update is of {batch} signals, too few for {distributed.count()} processes.\n"
+            "Start fewer processes, or raise meta.batch_size if there are more training signals."
+        )
 
 
 def resume(directory: RunDirectory, device: str) -> Session:
@@ -118,7 +159,45 @@ def resume(directory: RunDirectory, device: str) -> Session:
         return start(plugin, config, directory, device)
     modality = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     train, test = read_signals(modality)
+    _check_processes(Batches(modality, train, config).size)
     return Session(directory, plugin, config, modality, train, test, where)
+
+
+def open_together(open_first: Callable[[], Session | None], device: str) -> Session | None:
+    """The session that the first process opens, in all processes.
+
+    The others read the same data, and take everything else from the first.
+
+    Args:
+        open_first: opens it; None if nothing is left to be done. Called in the first process.
+        device: "auto", "cpu" or "cuda", of the others.
+
+    Raises:
+        UserError: the first cannot open it, or another finds other data.
+    """
+    session = open_first() if distributed.is_first() else None
+    told = distributed.from_first(None if session is None else _described(session))
+    if told is None or distributed.is_first():
+        return session
+    root, tree, state, sizes = told
+    plugin = choose_plugin(modality_name(tree), plugin_file(tree))
+    config = build_config(plugin.modality, [("the first process", tree)], plugin.tasks)
+    modality = plugin.modality(config.modality, config.source(), state)
+    where = find_device(device)
+    train, test = read_signals(modality)
+    if sizes != (len(train), len(test)):
+        raise UserError(
+            f"process {distributed.rank()} finds {len(train)} training and {len(test)} test "
+            f"signals, the first process {sizes[0]} and {sizes[1]}.\n"
+            f"All need the same data at {config.data.path}."
+        )
+    return Session(RunDirectory(Path(root)), plugin, config, modality, train, test, where)
+
+
+def _described(session: Session) -> tuple[str, Tree, dict[str, Any], tuple[int, int]]:
+    """What other processes need to open the same session."""
+    root, state = str(session.directory.root.absolute()), dict(session.modality.state)
+    return root, session.config.tree(), state, (len(session.train), len(session.test))
 
 
 def read_run(directory: RunDirectory) -> tuple[Plugin, RunConfig]:

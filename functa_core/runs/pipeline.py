@@ -11,9 +11,11 @@ import attrs
 from functa_core.console import warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
+from functa_core.distributed import count, from_first, is_first, meet
 from functa_core.encoding import Encoder
 from functa_core.files import sha256
 from functa_core.functaset import Functaset
+from functa_core.runs.batches import Batches
 from functa_core.runs.checkpoint import load_progress
 from functa_core.runs.config import build_config
 from functa_core.runs.directory import RunDirectory
@@ -34,8 +36,15 @@ from functa_core.tasks.base import Material
 
 
 def run_all(session: Session) -> None:
-    """Train, encode, evaluate, do the modality's tasks and report."""
+    """Train, encode, evaluate, do the modality's tasks and report.
+
+    Several processes train and encode together; the first does the rest.
+    """
     run_training(session)
+    if count() > 1:
+        _encode_together(session)
+    if not is_first():
+        return
     run_evaluation(session)
     declared = [
         find_task(name, session.plugin.tasks)(session.config.tasks[name])
@@ -48,12 +57,23 @@ def run_all(session: Session) -> None:
 def run_training(session: Session) -> None:
     """Train to the end, unless that was done."""
     directory = session.directory
-    if directory.weights.is_file():
+    if from_first(directory.weights.is_file()):
         return
-    session.plugin.announce(Event("run started", str(directory.root)))
-    Trainer(
-        directory, session.plugin, session.modality, session.train, session.config, session.device
-    ).run()
+    if is_first():
+        session.plugin.announce(Event("run started", str(directory.root)))
+    batches = Batches(session.modality, session.train, session.config)
+    Trainer(directory, session.plugin, batches, session.device).run()
+    meet()  # the weights are there for all when the first has written them
+
+
+def _encode_together(session: Session) -> None:
+    """Encode in all processes what is not encoded yet; evaluation finds it done."""
+    encoder = session_encoder(session)
+    run = Belonging(sha256(session.directory.weights), session.plugin.version)
+    for split, signals in (("train", session.train), ("test", session.test)):
+        path = session.directory.functaset(split)
+        if not from_first(_stored(path, run, signals) is not None):
+            write_functaset(path, encoder, signals, split, run)
 
 
 def run_evaluation(session: Session) -> None:
@@ -121,16 +141,22 @@ def run_task_of(
 def _functaset(session: Session, encoder: Encoder, split: str, signals: Dataset[Any]) -> Functaset:
     path = session.directory.functaset(split)
     run = Belonging(sha256(session.directory.weights), session.plugin.version)
-    if path.is_file():
-        there = Functaset.load(path)
-        if there.weights_sha256 == run.weights_sha256:
-            if there.ids == list(signals.ids):
-                remove_parts(path)  # of a process that was killed just before it did
-                return there
-            if there.published:
-                warn(f"{path} holds published latents and is left as it is.")
-                return make_functaset(encoder, signals, split, run)
-    return write_functaset(path, encoder, signals, split, run)[:]
+    there = _stored(path, run, signals)
+    if there is None:
+        return write_functaset(path, encoder, signals, split, run)[:]
+    if there.ids == list(signals.ids):
+        remove_parts(path)  # of a process that was killed just before it did
+        return there
+    warn(f"{path} holds published latents and is left as it is.")
+    return make_functaset(encoder, signals, split, run)
+
+
+def _stored(path: Path, run: Belonging, signals: Dataset[Any]) -> Functaset | None:
+    """The run's functaset that is there, of these signals or of published ones."""
+    there = Functaset.load(path) if path.is_file() else None
+    if there is None or there.weights_sha256 != run.weights_sha256:
+        return None
+    return there if there.published or there.ids == list(signals.ids) else None
 
 
 def _facts(session: Session, encoder: Encoder) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 
 from functa_core.discovery.loading import Plugin
 from functa_core.errors import UserError
-from functa_core.runs.config import build_config, differing, read_yaml
+from functa_core.runs.config import RunConfig, build_config, differing, read_yaml
 from functa_core.runs.directory import RunDirectory, check_fresh
 from functa_core.runs.opening import (
     Session,
     choose_plugin,
     modality_name,
     plugin_file,
+    prepare,
     read_run,
     start,
 )
@@ -51,12 +52,28 @@ def open_session(
         directory = RunDirectory(Path(out))
         check_same_run(directory, modality, layers)
         return resume_session(directory, device)
+    return start(*_asked_for(modality, layers, out), device)
+
+
+def open_unwritten(
+    modality: str | None, layers: Layers, out: str | Path | None, device: str
+) -> Session:
+    """The session that would begin, without a trace on disk.
+
+    Arguments and errors are those of `open_session`.
+    """
+    return prepare(*_asked_for(modality, layers, out), device)
+
+
+def _asked_for(
+    modality: str | None, layers: Layers, out: str | Path | None
+) -> tuple[Plugin, RunConfig, RunDirectory]:
+    """What a new run begins with."""
     plugin = asked_plugin(modality, layers)
     config = build_config(plugin.modality, layers, plugin.tasks)
-    root = Path(out) if out is not None else _timestamped(config.modality_name)
-    directory = RunDirectory(root)
+    directory = RunDirectory(_timestamped(config.modality_name) if out is None else Path(out))
     check_fresh(directory)
-    return start(plugin, config, directory, device)
+    return plugin, config, directory
 
 
 def asked_plugin(modality: str | None, layers: Layers) -> Plugin:

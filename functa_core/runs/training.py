@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
 
 from functa_core.console import ticking, warn
-from functa_core.dataset import Dataset
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
+from functa_core.distributed import any_of, from_first, is_first, share
 from functa_core.errors import UserError
 from functa_core.files import save_tensors, write_atomic
 from functa_core.meta.learner import Learner, build_learner
+from functa_core.meta.memory import Plan
 from functa_core.meta.outer import Update, rate, update
-from functa_core.meta.problem import Problem
-from functa_core.modality import Modality, seeded
 from functa_core.observations import Observations
+from functa_core.prefetch import ahead
+from functa_core.runs.batches import Batches
 from functa_core.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from functa_core.runs.config import RunConfig
 from functa_core.runs.directory import RunDirectory
@@ -38,22 +39,24 @@ class NonFinite(Exception):
 class Trainer:
     """Trains one learner in one run directory.
 
+    Of several processes each has a share of every batch and the same learner; the first writes.
+
     Attributes:
         directory: already holds config.yaml and modality.json.
         plugin: for its observers.
-        modality: prepared.
-        train: the training signals.
-        config: of the run.
+        batches: of the training signals.
         device: where the learner lives.
     """
 
     directory: RunDirectory
     plugin: Plugin
-    modality: Modality[Any]
-    train: Dataset[Any]
-    config: RunConfig
+    batches: Batches
     device: torch.device
-    _order: tuple[int, list[int]] = attrs.field(default=(-1, []), init=False)
+
+    @property
+    def config(self) -> RunConfig:
+        """Of the run."""
+        return self.batches.config
 
     def run(self) -> Learner:
         """Train to the last step, from the newest checkpoint if there is one.
@@ -67,44 +70,56 @@ class Trainer:
             try:
                 return self._train(learner, optimiser, progress)
             except NonFinite:
-                self._back_off()
+                if is_first():
+                    self._back_off()
 
     def _restored(self) -> tuple[Learner, torch.optim.Adam, Progress]:
         """Learner and optimiser at the newest checkpoint, or at the start."""
         meta = self.config.meta
         seed = derive(self.config.seed, "weights")
-        learner = build_learner(self.modality.spec, self.config.model, meta, seed)
+        learner = build_learner(self.batches.modality.spec, self.config.model, meta, seed)
         learner.to(self.device)
         optimiser = torch.optim.Adam(learner.parameters(), lr=meta.lr)
-        progress = load_checkpoint(self.directory.checkpoints, learner, optimiser) or Progress()
+        progress = Progress()
+        if is_first():
+            found = load_checkpoint(self.directory.checkpoints, learner, optimiser)
+            progress = found or progress
+        state = learner.state_dict(), optimiser.state_dict(), progress
+        weights, moments, progress = from_first(state)
+        learner.load_state_dict(weights)
+        optimiser.load_state_dict(moments)
         return learner, optimiser, progress
 
     def _train(self, learner: Learner, optimiser: torch.optim.Adam, start: Progress) -> Learner:
         meta = self.config.meta
         log = _Log(self.directory.log, start.step)
+        plan = from_first(self.batches.plan(learner, self.device) if is_first() else None)
         began = time.monotonic() - start.seconds
         step = start.step
 
         interrupt = Interrupt()
+        stop = False
 
         def save() -> None:
             if not _all_finite(learner):
                 # Whoever asked to stop gets that; the last good checkpoint is on disk already.
-                raise KeyboardInterrupt if interrupt.requested else NonFinite
-            here = Progress(step, start.lr_scale, 0, time.monotonic() - began)
-            save_checkpoint(self.directory.checkpoints, learner, optimiser, here)
+                raise KeyboardInterrupt if stop else NonFinite
+            if is_first():
+                here = Progress(step, start.lr_scale, 0, time.monotonic() - began)
+                save_checkpoint(self.directory.checkpoints, learner, optimiser, here)
             self._announce("checkpoint saved", step)
 
         with interruptible(interrupt), ticking("train", meta.steps, step) as tick:
-            while step < meta.steps:
+            for batch in ahead(self._coming(step)):
                 for group in optimiser.param_groups:
                     group["lr"] = rate(step, meta) * start.lr_scale
-                result = self._update(learner, optimiser, step)
+                result = self._update(learner, optimiser, step, batch, plan)
                 step += 1
                 last = step == meta.steps
+                stop = any_of(interrupt.requested)  # at the same update in every process
                 if step % meta.log_every == 0 or step == 1 or last:
                     if not bool(torch.isfinite(result.loss)):
-                        raise KeyboardInterrupt if interrupt.requested else NonFinite
+                        raise KeyboardInterrupt if stop else NonFinite
                     figures = {
                         "loss": float(result.loss),
                         "psnr_db": float(result.psnr_db.nanmean()),
@@ -112,45 +127,34 @@ class Trainer:
                     log.write(step, figures, time.monotonic() - began)
                     tick(step, **figures)
                     self._announce("step finished", step, figures)
-                if step % meta.checkpoint_every == 0 or last or interrupt.requested:
+                if step % meta.checkpoint_every == 0 or last or stop:
                     save()
-                if interrupt.requested:
+                if stop:
                     raise KeyboardInterrupt
-        save_tensors(self.directory.weights, learner.state_dict(), {"format": "functa 1"})
+        if is_first():
+            save_tensors(self.directory.weights, learner.state_dict(), {"format": "functa 1"})
         return learner
 
-    def _update(self, learner: Learner, optimiser: torch.optim.Adam, step: int) -> Update:
-        seed = self.config.seed
-        problem = Problem(
-            network=learner.network,
-            modality=self.modality,
-            observations=self.batch(step).to(self.device),
-            l2_weight=self.config.meta.l2_weight,
-            noise_seed=derive(seed, "forward noise", step),
-            precision=self.config.meta.kept,
+    def _update(
+        self,
+        learner: Learner,
+        optimiser: torch.optim.Adam,
+        step: int,
+        batch: Observations,
+        plan: Plan | None,
+    ) -> Update:
+        own = self.batches.problem(learner, batch, step, share(len(batch))).to(self.device)
+        config = self.config.meta
+        if plan is not None:
+            own = attrs.evolve(own, chunk=plan.chunk(batch.count))
+            config = attrs.evolve(config, group=plan.group)
+        return update(
+            learner, optimiser, own, config, derive(self.config.seed, "latent noise", step)
         )
-        noise_seed = derive(seed, "latent noise", step)
-        return update(learner, optimiser, problem, self.config.meta, noise_seed)
 
-    def batch(self, step: int) -> Observations:
-        """What update `step` trains on: a function of the seed and the step alone.
-
-        Signals come in an order that is shuffled anew for each pass over the data.
-        """
-        count = len(self.train)
-        size = min(self.config.meta.batch_size, count)
-        signals = []
-        for place in range(step * size, (step + 1) * size):
-            epoch, position = divmod(place, count)
-            signals.append(self.train[self._shuffled(epoch)[position]])
-        generator = seeded(derive(self.config.seed, "observations", step))
-        return self.modality.observations(signals, generator)
-
-    def _shuffled(self, epoch: int) -> list[int]:
-        if self._order[0] != epoch:
-            generator = seeded(derive(self.config.seed, "epoch", epoch))
-            self._order = (epoch, torch.randperm(len(self.train), generator=generator).tolist())
-        return self._order[1]
+    def _coming(self, step: int) -> Iterator[Observations]:
+        """What the updates from `step` to the last train on."""
+        return map(self.batches.batch, range(step, self.config.meta.steps))
 
     def _back_off(self) -> None:
         """Halve the rate at the last good checkpoint, and keep that on disk.
@@ -174,7 +178,8 @@ class Trainer:
         )
 
     def _announce(self, kind: str, step: int, figures: dict[str, float] | None = None) -> None:
-        self.plugin.announce(Event(kind, str(self.directory.root), step, figures or {}))
+        if is_first():
+            self.plugin.announce(Event(kind, str(self.directory.root), step, figures or {}))
 
 
 def _all_finite(learner: Learner) -> bool:
@@ -182,14 +187,17 @@ def _all_finite(learner: Learner) -> bool:
 
 
 class _Log:
-    """metrics.jsonl, cut back to the step that training goes on from."""
+    """metrics.jsonl, cut back to the step that training goes on from; the first process's."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
-        write_atomic(path, "".join(kept))
+        if is_first():
+            kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+            write_atomic(path, "".join(kept))
 
     def write(self, step: int, figures: dict[str, float], seconds: float) -> None:
+        if not is_first():
+            return
         line = json.dumps({"step": step, **figures, "seconds": round(seconds, 3)})
         with self.path.open("a") as file:
             file.write(line + "\n")

@@ -1,8 +1,8 @@
 """Encodings that have not come to their end: what is fitted already lies beside the output.
 
-Parts lie in `OUT.parts/KEY/`. The key digests everything that the latents depend on but the signals
-themselves; the name of each part has a digest of its first signal. So the work of other weights,
-data or options is never taken for this one's.
+Parts lie in `OUT.parts/KEY/`, those of several processes beside one another. The key digests
+everything that the latents depend on but the signals themselves; the name of each part has a digest
+of its first signal. So the work of other weights, data or options is never taken for this one's.
 """
 
 from __future__ import annotations
@@ -54,24 +54,25 @@ class Unfinished:
                 )
         return cls(folder, encoder, signals)
 
-    def found(self) -> list[StoredFunctaset]:
-        """The parts from the first signal on, without a gap."""
-        parts: list[StoredFunctaset] = []
+    def found(self) -> dict[int, StoredFunctaset]:
+        """The parts that are there, by the place of their first signal, in order."""
+        parts: dict[int, StoredFunctaset] = {}
         done = 0
-        while self.folder.is_dir() and done < len(self.signals):
+        for path in sorted(self.folder.glob("part-*.safetensors")):
+            start = int(path.name.split("-")[1])
             try:
-                part = StoredFunctaset.open(self._path(done))
-            except UserError:  # not there, or damaged: its signals are encoded again
-                break
-            parts.append(part)
-            done += len(part)
+                # Of other signals, or damaged: what it was for is encoded again.
+                part = StoredFunctaset.open(self._path(start)) if start >= done else None
+            except (UserError, IndexError):
+                continue
+            if part is not None:
+                parts[start] = part
+                done = start + len(part)
         return parts
 
-    def save(self, start: int, part: Functaset) -> StoredFunctaset:
+    def save(self, start: int, part: Functaset) -> None:
         """Keep the latents of the signals from `start` on."""
-        path = self._path(start)
-        part.save(path)
-        return StoredFunctaset.open(path)
+        part.save(self._path(start))
 
     def remove(self) -> None:
         """Remove the parts, which nobody needs any more."""

@@ -5,9 +5,12 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from functa_core import ArrayFile, Dataset, UserError, skip_notes
-from functa_images.pixels import Pixels, centre_square
+from functa_core import ArrayFile, Dataset, Kept, UserError, skip_notes
+from functa_images.pixels import Pixels, centre_square, nbytes, to_channels
 from functa_images.uniform import UNREADABLE, Wanted, same_channels, same_size
+
+TYPES = (np.uint8, np.float32)
+"""Of values that need no conversion."""
 
 
 def read_arrays(path: Path, wanted: Wanted, skip_bad: bool) -> Dataset[Pixels]:
@@ -27,17 +30,23 @@ def read_arrays(path: Path, wanted: Wanted, skip_bad: bool) -> Dataset[Pixels]:
     ids = [str(i) for i in range(len(images))]
     signals = file.annotated(Dataset(ids, images.__getitem__))
     kept, skipped = _finite(path, images, skip_bad)
-    cut = ((ids[i], _picture(images[i], wanted.resolution)) for i in kept)
-    pictures, conversions = same_channels(same_size(cut, wanted), wanted)
+    _, height, width, depth = images.shape
+    shape = (wanted.resolution or height, wanted.resolution or width, depth)
+    channels, conversions = same_channels(same_size([(ids[kept[0]], shape)], wanted), wanted)
+    # What is neither cut nor converted is in the file already, which is in memory or mapped there.
+    keep = wanted.keep if shape != images.shape[1:] or images.dtype not in TYPES else 0
+    pictures: Kept[int, np.ndarray] = Kept(
+        lambda i: _picture(images[i], wanted.resolution), nbytes, keep
+    )
     return attrs.evolve(
         signals.select(kept),
-        load=list(pictures.values()).__getitem__,
+        load=lambda i: to_channels(pictures(kept[i]), channels),
         notes=[*skip_notes(skipped, UNREADABLE), *conversions],
     )
 
 
 def _checked(path: Path, images: np.ndarray) -> np.ndarray:
-    """The pictures as (n, h, w, c), uint8 or float32."""
+    """The pictures as (n, h, w, c), uint8 or floats."""
     rule = "Pictures are arrays (n, height, width) or (n, height, width, channels)"
     if images.ndim == 3 and images.shape[2] in (3, 4):
         raise UserError(
@@ -55,7 +64,7 @@ def _checked(path: Path, images: np.ndarray) -> np.ndarray:
             f"{path} holds {images.dtype} values.\n"
             "Convert them to uint8 (0 to 255) or to floats from 0 to 1."
         )
-    return images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
+    return images
 
 
 def _finite(path: Path, images: np.ndarray, skip_bad: bool) -> tuple[list[int], list[str]]:
@@ -66,7 +75,7 @@ def _finite(path: Path, images: np.ndarray, skip_bad: bool) -> tuple[list[int], 
     """
     if images.dtype == np.uint8:
         return list(range(len(images))), []
-    bad = np.count_nonzero(~np.isfinite(images), axis=(1, 2, 3))
+    bad = np.array([picture.size - np.count_nonzero(np.isfinite(picture)) for picture in images])
     skipped = np.flatnonzero(bad)
     if len(skipped) and not skip_bad:
         raise UserError(
@@ -79,7 +88,8 @@ def _finite(path: Path, images: np.ndarray, skip_bad: bool) -> tuple[list[int], 
         raise UserError(
             f"all {len(images)} images of {path} have NaN or infinite values.\nFill them first."
         )
-    low, high = float(images[kept].min()), float(images[kept].max())
+    low = min(float(images[i].min()) for i in kept)
+    high = max(float(images[i].max()) for i in kept)
     if low < 0 or high > 1:
         raise UserError(
             f"{path} holds floats from {low:g} to {high:g}; they must lie between 0 and 1.\n"
@@ -89,5 +99,6 @@ def _finite(path: Path, images: np.ndarray, skip_bad: bool) -> tuple[list[int], 
 
 
 def _picture(array: np.ndarray, resolution: int | None) -> Pixels:
-    """One picture at the size wanted."""
+    """One picture as uint8 or float32, at the size wanted."""
+    array = array if array.dtype == np.uint8 else array.astype(np.float32, copy=False)
     return array if resolution is None else centre_square(array, resolution)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from functa_core import Dataset, UserError, skip_notes
+from functa_core import Dataset, Kept, UserError, skip_notes
 from functa_images.folders import Listing, classes_of, held_out, listed
-from functa_images.pixels import Pixels, centre_square, decode
-from functa_images.uniform import UNREADABLE, Wanted, same_channels, same_size
+from functa_images.pixels import Pixels, centre_square, decode, nbytes, to_channels
+from functa_images.uniform import UNREADABLE, Shape, Wanted, same_channels, same_size
 
 
 def read_files(path: Path, wanted: Wanted, labels: bool, skip_bad: bool) -> Dataset[Pixels]:
@@ -26,46 +26,51 @@ def read_files(path: Path, wanted: Wanted, labels: bool, skip_bad: bool) -> Data
     """
     listing = listed(path, labels)
     skipped: list[str] = []
-    found = same_size(_pictures(listing, wanted.resolution, skip_bad, skipped), wanted)
+    kept: Kept[str, np.ndarray] = Kept(
+        lambda name: _picture(listing, name, wanted.resolution), nbytes, wanted.keep
+    )
+    found = same_size(_shapes(listing, kept, skip_bad, skipped), wanted)
     if not found:
         raise UserError(
             f"none of the {len(skipped)} images of {path} can be read.\n"
             "Without --skip-bad the first error is shown."
         )
-    pictures, conversions = same_channels(found, wanted)
-    ids = list(pictures)
+    channels, conversions = same_channels(found, wanted)
+    ids = list(found)
     signals = Dataset(
         ids=ids,
-        load=list(pictures.values()).__getitem__,
+        load=lambda i: to_channels(kept(ids[i]), channels),
         notes=[*listing.notes(), *skip_notes(skipped, UNREADABLE), *conversions],
         is_test=held_out(ids),
     )
     return signals.with_classes(_classes(ids, wanted)) if labels else signals
 
 
-def _pictures(
-    listing: Listing, resolution: int | None, skip_bad: bool, skipped: list[str]
-) -> Iterator[tuple[str, Pixels]]:
-    """Each file's id and picture, one at a time; ids left out are appended to `skipped`."""
+def _shapes(
+    listing: Listing, kept: Kept[str, Pixels], skip_bad: bool, skipped: list[str]
+) -> Iterator[tuple[str, Shape]]:
+    """Each file's id and shape, one at a time; ids left out are appended to `skipped`."""
     for name in listing.names:
-        picture = _read(listing, name, resolution, skip_bad)
-        if picture is None:
+        try:
+            height, width, channels = kept(name).shape
+        except UserError:
+            if not skip_bad:
+                raise
             skipped.append(name)
         else:
-            yield name, picture if resolution is None else centre_square(picture, resolution)
+            yield name, (height, width, channels)
 
 
-def _read(listing: Listing, name: str, resolution: int | None, skip_bad: bool) -> Pixels | None:
-    """One picture, or None if it is unreadable and that was said to be fine."""
+def _picture(listing: Listing, name: str, resolution: int | None) -> Pixels:
+    """One picture at the size wanted."""
     try:
-        return decode(BytesIO(listing.files.read(listing.names[name])), resolution)
+        picture = decode(BytesIO(listing.files.read(listing.names[name])), resolution)
     except Exception as error:  # decoders raise almost anything on damaged files
-        if skip_bad:
-            return None
         raise UserError(
             f"image {name} in {listing.files.root} cannot be read: {_reason(error)}.\n"
             "Mend or remove it, or leave unreadable images out with --skip-bad."
         ) from error
+    return picture if resolution is None else centre_square(picture, resolution)
 
 
 def _reason(error: BaseException) -> str:

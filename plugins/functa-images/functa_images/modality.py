@@ -98,17 +98,18 @@ class Images(Modality[np.ndarray]):
 
     @cached_property
     def _everything(self) -> Dataset[Pixels]:
-        """All pictures of the source: read once, for however many splits are asked for."""
+        """All pictures of the source: looked at once, for however many splits are asked for."""
         wanted = Wanted(
             resolution=self.config.resolution,
             channels=self.config.channels,
             prepared=None if self._state is None else self._shape,
+            keep=self.source.keep,
         )
         path = embedded() if self.source.path is None else self.source.path
         return read(path, wanted, self.config.labels, self.source.skip_bad)
 
     def dataset(self, split: Split) -> Dataset[Pixels]:
-        """The pictures of one split, all of one size, held in memory."""
+        """The pictures of one split, all of one size; what memory does not hold is read again."""
         known = () if self._state is None else self._state["label_names"]
         return self._everything.relabelled(known).split(split, self.source)
 

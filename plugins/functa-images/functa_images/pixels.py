@@ -57,6 +57,11 @@ def _array(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
+def nbytes(pixels: Pixels) -> int:
+    """Bytes that a picture takes in memory."""
+    return pixels.nbytes
+
+
 def image_of(pixels: Pixels) -> Image.Image:
     """A uint8 or float picture of 1, 3 or 4 channels as a Pillow image of mode L, RGB or RGBA."""
     levels = to_levels(pixels)

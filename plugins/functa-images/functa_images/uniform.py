@@ -1,11 +1,15 @@
 """Pictures made equal in size and channels, whatever kind of file they came from."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
 from functa_core import UserError
-from functa_images.pixels import CHANNEL_WORDS, Pixels, to_channels
+from functa_images.pixels import CHANNEL_WORDS
+
+Shape = tuple[int, int, int]
+"""Height, width and channels of a picture."""
 
 UNREADABLE = "unreadable image"
 """What is left out with --skip-bad."""
@@ -19,36 +23,38 @@ class Wanted:
         resolution: pixels a side of the square to cut out and resize, or None for the native size.
         channels: as asked for, which allows a conversion that loses something, or None.
         prepared: (height, width, channels) that a run was prepared for, or None before that.
+        keep: bytes of pictures that may stay in memory.
     """
 
     resolution: int | None
     channels: int | None
-    prepared: tuple[int, int, int] | None
+    prepared: Shape | None
+    keep: int = 0
 
 
-def same_size(pictures: Iterable[tuple[str, Pixels]], wanted: Wanted) -> dict[str, Pixels]:
-    """Collect (id, picture) pairs, stopping at the first that differs in size.
+def same_size(shapes: Iterable[tuple[str, Shape]], wanted: Wanted) -> dict[str, Shape]:
+    """Collect (id, shape) pairs, stopping at the first that differs in size.
 
     Raises:
         UserError: two pictures differ in height or width, or one differs from the prepared state.
     """
-    found: dict[str, Pixels] = {}
+    found: dict[str, Shape] = {}
     expected = None if wanted.prepared is None else wanted.prepared[:2]
-    for name, picture in pictures:
-        size = picture.shape[:2]
+    for name, shape in shapes:
+        size = shape[:2]
         if expected is None:
-            expected = (size[0], size[1])
+            expected = size
         if size != expected:
-            raise _size_error(name, picture, next(iter(found), None), expected, wanted)
-        found[name] = picture
+            raise _size_error(name, shape, next(iter(found), None), expected, wanted)
+        found[name] = shape
     return found
 
 
 def _size_error(
-    name: str, picture: Pixels, first: str | None, expected: tuple[int, int], wanted: Wanted
+    name: str, shape: Shape, first: str | None, expected: tuple[int, int], wanted: Wanted
 ) -> UserError:
-    """Why `picture` does not fit, and what to do about it."""
-    found = f"image {name} is {_size(picture.shape)}"
+    """Why a picture does not fit, and what to do about it."""
+    found = f"image {name} is {_size(shape)}"
     if wanted.prepared is not None:
         return UserError(
             f"{found}, and this run was trained on {_size(expected)}.\n"
@@ -66,17 +72,13 @@ def _size(shape: Sequence[int]) -> str:
     return f"{shape[1]}x{shape[0]} pixels (width x height)"
 
 
-def same_channels(
-    found: dict[str, Pixels], wanted: Wanted
-) -> tuple[dict[str, Pixels], Sequence[str]]:
-    """The pictures with one number of channels, and notes on what that took.
+def same_channels(found: Mapping[str, Shape], wanted: Wanted) -> tuple[int, Sequence[str]]:
+    """How many channels to read all pictures with, and notes on what that takes.
 
     Raises:
         UserError: a picture would lose colour or alpha and nobody asked for that.
     """
-    counts: dict[int, int] = {}
-    for picture in found.values():
-        counts[picture.shape[2]] = counts.get(picture.shape[2], 0) + 1
+    counts = Counter(channels for _, _, channels in found.values())
     channels = _channels(found, max(counts), wanted)
     notes = []
     if len(counts) > 1 and wanted.channels is None:
@@ -85,10 +87,10 @@ def same_channels(
             f"the images are of several kinds ({parts}): all were read as "
             f"{CHANNEL_WORDS[channels]}; choose with modality.channels"
         ]
-    return {name: to_channels(picture, channels) for name, picture in found.items()}, notes
+    return channels, notes
 
 
-def _channels(found: dict[str, Pixels], most: int, wanted: Wanted) -> int:
+def _channels(found: Mapping[str, Shape], most: int, wanted: Wanted) -> int:
     """How many channels to read all pictures with; `most` is what the richest of them has."""
     if wanted.channels is not None:
         return wanted.channels
@@ -96,7 +98,7 @@ def _channels(found: dict[str, Pixels], most: int, wanted: Wanted) -> int:
         return most
     channels = wanted.prepared[2]
     if most > channels:
-        name = next(n for n, picture in found.items() if picture.shape[2] == most)
+        name = next(n for n, shape in found.items() if shape[2] == most)
         raise UserError(
             f"image {name} is {CHANNEL_WORDS[most]}, and this run was trained on "
             f"{CHANNEL_WORDS[channels]} images.\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from functa_sphere.ordering import eastward, north_to_south
 from functa_sphere.selecting import Wanted, pick_names
 
 Arrays = Mapping[str, np.ndarray]
+Load = Callable[[int], np.ndarray]
 
 
 def read_arrays(path: Path, wanted: Wanted) -> Collection:
@@ -42,17 +43,17 @@ def read_arrays(path: Path, wanted: Wanted) -> Collection:
             f"'values' of {path} has shape {values.shape} and type {values.dtype}.\n"
             "It must hold numbers, at least one field of them."
         )
-    values, grid = _gridded(arrays, values, path) if "latitude" in arrays else _cells(arrays, path)
+    load, grid, depth = (_gridded if "latitude" in arrays else _cells)(arrays, path)
     count = len(values)
-    channels = _channels(arrays, values.shape[-1], path)
+    channels = _channels(arrays, depth, path)
     names = [channel.variable for channel in channels]
     several = wanted.variables is None and "variables" in arrays and len(names) > 1
     picked = names if wanted.variables is None and not several else pick_names(names, wanted, path)
     columns = [names.index(name) for name in picked]
-    signals = file.annotated(Dataset(_ids(arrays, count, path), values.__getitem__))
+    signals = file.annotated(Dataset(_ids(arrays, count, path), load))
     return Collection(
         ids=signals.ids,
-        load=lambda i: np.asarray(values[i][:, columns], np.float32),
+        load=lambda i: np.asarray(load(i)[:, columns], np.float32),
         grid=grid,
         channels=[channels[c] for c in columns],
         times=_each(arrays, "times", count, path, "iufMSU"),
@@ -62,8 +63,9 @@ def read_arrays(path: Path, wanted: Wanted) -> Collection:
     )
 
 
-def _gridded(arrays: Arrays, values: np.ndarray, path: Path) -> tuple[np.ndarray, Grid]:
-    """Fields (n, N, C) in the order of their latitude-longitude grid."""
+def _gridded(arrays: Arrays, path: Path) -> tuple[Load, Grid, int]:
+    """What loads a field (N, C) in the order of its latitude-longitude grid, that grid, and C."""
+    values = arrays["values"]
     latitude, longitude = arrays["latitude"], arrays.get("longitude", np.zeros(0))
     expected = (latitude.size, longitude.size)
     if values.ndim not in (3, 4) or values.shape[1:3] != expected or latitude.ndim != 1:
@@ -74,14 +76,18 @@ def _gridded(arrays: Arrays, values: np.ndarray, path: Path) -> tuple[np.ndarray
         )
     rows, latitudes = north_to_south(latitude, path)
     columns, longitudes, _ = eastward(longitude, path)
-    ordered = values[:, rows][:, :, columns]
     grid = LatLonGrid(latitudes, longitudes)
     channels = values.shape[3] if values.ndim == 4 else 1
-    return ordered.reshape(len(values), grid.count, channels), grid
+
+    def load(index: int) -> np.ndarray:
+        field: np.ndarray = values[index][rows][:, columns]
+        return field.reshape(grid.count, channels)
+
+    return load, grid, channels
 
 
-def _cells(arrays: Arrays, path: Path) -> tuple[np.ndarray, Grid]:
-    """Fields (n, N, C) in the RING order of HEALPix."""
+def _cells(arrays: Arrays, path: Path) -> tuple[Load, Grid, int]:
+    """What loads a field (N, C) in the RING order of HEALPix, that grid, and C."""
     values = arrays["values"]
     if values.ndim not in (2, 3) or not healpy.isnpixok(values.shape[1]):
         raise UserError(
@@ -90,11 +96,16 @@ def _cells(arrays: Arrays, path: Path) -> tuple[np.ndarray, Grid]:
             "cells) of 12 nside² cells."
         )
     nside = healpy.npix2nside(values.shape[1])
-    if bool(arrays.get("nested", False)):
-        values = values[:, healpy.ring2nest(nside, np.arange(values.shape[1]))]
-    masked = np.where(healpy.mask_good(values.astype(float)), values, np.nan)
+    cells = np.arange(values.shape[1])
+    order = healpy.ring2nest(nside, cells) if bool(arrays.get("nested", False)) else cells
     channels = values.shape[2] if values.ndim == 3 else 1
-    return masked.reshape(*values.shape[:2], channels), HealpixGrid(nside)
+
+    def load(index: int) -> np.ndarray:
+        field = values[index][order]
+        good = healpy.mask_good(field.astype(float))
+        return np.asarray(np.where(good, field, np.nan)).reshape(len(order), channels)
+
+    return load, HealpixGrid(nside), channels
 
 
 def _channels(arrays: Arrays, count: int, path: Path) -> list[Channel]:

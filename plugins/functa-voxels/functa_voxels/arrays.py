@@ -8,14 +8,16 @@ import attrs
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from functa_core import ArrayFile, Dataset, UserError, skip_notes
+from functa_core import ArrayFile, Dataset, Kept, UserError, skip_notes
 from functa_voxels.packing import UNUSABLE, pack, reduced, unpack
 
 PACKED = "voxels_packed"
 RULE = "Shapes are an array (n, r, r, r) of 0 and 1, or of booleans"
 
 
-def read_arrays(path: Path, side: int | None, skip_bad: bool) -> Dataset[Bool[np.ndarray, "r r r"]]:
+def read_arrays(
+    path: Path, side: int | None, skip_bad: bool, keep: int
+) -> Dataset[Bool[np.ndarray, "r r r"]]:
     """All shapes of an array file.
 
     Args:
@@ -23,6 +25,7 @@ def read_arrays(path: Path, side: int | None, skip_bad: bool) -> Dataset[Bool[np
             `labels`, `label_names` and `is_test`.
         side: cells to reduce shapes to, None to keep them.
         skip_bad: leave unusable shapes out instead of refusing the data.
+        keep: bytes of packed shapes that may stay in memory.
 
     Raises:
         UserError: the file is damaged, or an array is not what it should be.
@@ -30,22 +33,29 @@ def read_arrays(path: Path, side: int | None, skip_bad: bool) -> Dataset[Bool[np
     file = ArrayFile.read(path, lone="voxels")
     key = file.signals_key("voxels", PACKED, beside=["names"])
     shapes = _checked(path, key, file.arrays[key])
-    packed: dict[int, UInt8[np.ndarray, "r r bytes"]] = {}
-    signals = file.annotated(
-        Dataset([str(i) for i in range(len(shapes))], lambda i: unpack(packed[i]))
+    packed: Kept[int, np.ndarray] = Kept(
+        lambda i: pack(_shape(path, i, shapes[i], key, side)), _nbytes, keep
     )
-    skipped = []
-    for i, shape in enumerate(shapes):
+    signals = file.annotated(
+        Dataset([str(i) for i in range(len(shapes))], lambda i: unpack(packed(i)))
+    )
+    usable, skipped = [], []
+    for i in range(len(shapes)):
         try:
-            packed[i] = pack(_shape(path, i, shape, key, side))
+            packed(i)
+            usable.append(i)
         except _UnusableError as error:
             if not skip_bad:
                 raise
             skipped.append(str(i))
             last = error
-    if not packed:
+    if not usable:
         raise UserError(f"none of the {len(shapes)} shapes can be used; the last: {last}")
-    return attrs.evolve(signals.select(list(packed)), notes=skip_notes(skipped, UNUSABLE))
+    return attrs.evolve(signals.select(usable), notes=skip_notes(skipped, UNUSABLE))
+
+
+def _nbytes(packed: UInt8[np.ndarray, "r r bytes"]) -> int:
+    return packed.nbytes
 
 
 class _UnusableError(UserError):

@@ -112,7 +112,7 @@ class Voxels(Modality[Shape]):
         """All shapes of the source: read once, for however many splits are asked for."""
         side = self.config.resolution if self._state is None else self._side
         path = embedded() if self.source.path is None else self.source.path
-        return read(path, side, self.config.labels, self.source.skip_bad)
+        return read(path, side, self.config.labels, self.source.skip_bad, self.source.keep)
 
     def dataset(self, split: Split) -> Dataset[Shape]:
         """The shapes of one split, all of one size, held in memory with a bit for each cell."""

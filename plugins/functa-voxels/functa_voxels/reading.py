@@ -17,7 +17,7 @@ FILES = (".binvox", ".zip", *sorted(ENDINGS))
 
 
 def read(
-    path: Path, side: int | None, labels: bool, skip_bad: bool
+    path: Path, side: int | None, labels: bool, skip_bad: bool, keep: int
 ) -> Dataset[Bool[np.ndarray, "r r r"]]:
     """All shapes of an array file, a folder, a zip archive, or a single mesh or .binvox file.
 
@@ -26,6 +26,7 @@ def read(
         side: cells a side to bring shapes to, None for the data's own.
         labels: whether folders are classes.
         skip_bad: leave unusable shapes out.
+        keep: bytes of shapes of an array file that may stay in memory.
 
     Raises:
         UserError: there is nothing at `path`, it is of another kind, or its content is unusable.
@@ -35,7 +36,7 @@ def read(
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder.\nShapes are read from {kinds}.")
     if path.is_file() and suffix in ARRAYS:
-        return read_arrays(path, side, skip_bad)
+        return read_arrays(path, side, skip_bad, keep)
     if path.is_dir() or suffix in FILES:
         return read_folder(path, side, labels, skip_bad)
     named = f"a {suffix} file" if suffix else "a file without a suffix"
