@@ -129,11 +129,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="after which nothing new is begun"
+    )
     given = parser.parse_args()
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU that this PyTorch can use; --device cpu takes hours")
-    found = measured(device, attrs.evolve(EFFORT, until=time.monotonic() + SECONDS))
+    found = measured(device, attrs.evolve(EFFORT, until=time.monotonic() + given.seconds))
     path = given.out / f"gpu-{datetime.date.today().isoformat()}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n")

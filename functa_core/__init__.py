@@ -89,11 +89,12 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__version__ = version("functa-core")
 __all__ = sorted([*_HOME_OF, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # a checkout that is not installed has none, and needs none
+        return version("functa-core")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'functa_core' has no attribute '{name}'")
     return getattr(importlib.import_module(f"functa_core.{_HOME_OF[name]}"), name)

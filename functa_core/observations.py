@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import torch
 from jaxtyping import Float, Int
@@ -53,6 +55,13 @@ class Observations:
     def tensors(self) -> list[Tensor]:
         """All that they consist of."""
         return [t for t in (self.queries, self.values, self.weights, self.groups) if t is not None]
+
+    def holding(self, tensors: Sequence[Tensor]) -> Observations:
+        """Observations of the same shape that consist of these tensors, in the order of theirs."""
+        names = [
+            name for name, tensor in attrs.asdict(self, recurse=False).items() if tensor is not None
+        ]
+        return attrs.evolve(self, **dict(zip(names, tensors, strict=True)))
 
     def slice(self, start: int, stop: int) -> Observations:
         """Observations `start` to `stop` of every signal."""

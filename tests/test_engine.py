@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from functa_core import Box, DataSource, Modality, Observations, Spec, grid
 from functa_core.meta.inner import MetaSGD
 from functa_core.meta.learner import MetaConfig, build_learner
-from functa_core.meta.outer import gradients, outer_loss, psnr_db, update
+from functa_core.meta.outer import gradients, latent_noise, outer_loss, psnr_db, update
 from functa_core.meta.problem import Problem, predict_all
 from functa_core.networks.base import NetworkField
 from functa_core.networks.siren import LatentModulatedSiren, SirenConfig
@@ -354,10 +354,12 @@ def test_initial_rates_lie_in_their_range():
 
 def test_latent_noise_and_clipping_do_what_they_say():
     learner, problem = make()
-    noisy = gradients(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1).loss
-    quiet = gradients(learner, problem, MetaConfig(), noise_seed=1).loss
+    config = MetaConfig(latent_noise=0.5)
+    noisy = gradients(learner, problem, config, latent_noise(problem, config, 1)).loss
+    assert latent_noise(problem, MetaConfig(), 1) is None
+    quiet = gradients(learner, problem, MetaConfig()).loss
     assert not torch.allclose(noisy, quiet)
-    again = gradients(learner, problem, MetaConfig(latent_noise=0.5), noise_seed=1).loss
+    again = gradients(learner, problem, config, latent_noise(problem, config, 1)).loss
     assert torch.equal(noisy, again)
 
     before = [p.detach().clone() for p in learner.parameters()]
@@ -422,7 +424,7 @@ def test_gradients_of_the_parts_of_a_batch_sum_to_those_of_all(shared, cuts):
 
     def found(part):
         learner.zero_grad()
-        figures = gradients(learner, part, config, noise_seed=9)
+        figures = gradients(learner, part, config, latent_noise(part, config, 9))
         return figures, [p.grad for p in learner.parameters()]
 
     whole, expected = found(problem)

@@ -51,16 +51,17 @@ class Case:
             self.device
         )
 
-    def problem(self, learner: Learner) -> Problem:
+    def problem(self, learner: Learner, meta: MetaConfig | None = None) -> Problem:
         """The fit of the batch, as in training but without noise of the forward operator."""
         return Problem(
             learner.network,
             self.modality,
             self.observations,
             l2_weight=self.meta.l2_weight,
+            precision=(meta or self.meta).kept,
         )
 
-    def encoder(self, learner: Learner) -> Encoder:
+    def encoder(self, learner: Learner, meta: MetaConfig | None = None) -> Encoder:
         """As after training, with the batch fitted at once."""
         return Encoder(
             learner=learner.requires_grad_(False),
@@ -70,6 +71,7 @@ class Case:
             batch=len(self.observations),
             chunk=self.meta.chunk,
             device=self.device,
+            precision=(meta or self.meta).kept,
         )
 
     def latents(self) -> Float[Tensor, "B *latent"]:

@@ -23,11 +23,13 @@ class Implementation(ABC):
     still be under way on a device: `finish` waits for it.
 
     Attributes:
+        case: what it does its work on.
         name: as in the results.
         dtype: in which most of the work is done.
         exact: whether its numbers must be those of ours in float32, up to rounding.
     """
 
+    case: Case
     name: str
     dtype: str = "float32"
     exact: bool = True
@@ -58,7 +60,7 @@ class Implementation(ABC):
 
     @abstractmethod
     def device_peak(self) -> int:
-        """Most bytes that were in use on the GPU at once, in this process."""
+        """Bytes that an update takes on the GPU at most, weights and Adam's moments with it."""
 
 
 def lacks_memory(error: Exception) -> bool:

@@ -105,7 +105,7 @@ def measure(asked: Asked, device: torch.device, effort: Effort) -> list[Row]:
         try:
             present[kind.name] = attempt(effort, partial(kind.make, case))
             if effort.memory:
-                peaks[kind.name] = peak_bytes(asked, kind.name, device)
+                peaks[kind.name] = attempt(effort, partial(_peak, asked, present[kind.name]))
         except Absent as error:
             present.pop(kind.name, None)
             reasons[kind.name] = str(error)
@@ -118,6 +118,13 @@ def measure(asked: Asked, device: torch.device, effort: Effort) -> list[Row]:
                 row = attrs.evolve(row, peak_bytes=peaks.get(kind.name))
             rows.append(row)
     return rows
+
+
+def _peak(asked: Asked, who: Implementation) -> int | None:
+    """A GPU's memory is counted by whoever hands it out; a processor's in a process of its own."""
+    if who.case.device.type == "cuda":
+        return who.device_peak()
+    return peak_bytes(asked, who.name)
 
 
 def attempt(effort: Effort, work: Callable[[], T]) -> T:

@@ -21,18 +21,16 @@ SHARE = 0.9
 STATUS = Path("/proc/self/status")
 
 
-def peak_bytes(asked: Asked, implementation: str, device: torch.device) -> int | None:
-    """What the first update of an implementation takes at its peak.
+def peak_bytes(asked: Asked, implementation: str) -> int | None:
+    """What the first update of an implementation takes at its peak, on the processor.
 
-    On the processor: by how much the resident memory of a new process grew at most from when the
+    That is by how much the resident memory of a new process grew at most from when the
     implementation was ready (weights and batch in place, what is compiled compiled) to the end of
-    its first update, Adam's moments with it; None where the system does not tell (not Linux). On a
-    GPU: all that was in use there at most, weights and batch with it.
+    its first update, Adam's moments with it; None where the system does not tell (not Linux).
 
     Args:
         asked: the case; made again in the new process.
         implementation: name of its kind.
-        device: where to measure.
 
     Raises:
         Absent: it cannot be had, or not in the memory that there is.
@@ -40,7 +38,7 @@ def peak_bytes(asked: Asked, implementation: str, device: torch.device) -> int |
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         try:
-            found, reason = pool.submit(_measure, asked, implementation, str(device)).result()
+            found, reason = pool.submit(_measure, asked, implementation).result()
         except BrokenProcessPool as error:
             raise Absent("its process was ended, most likely for want of memory") from error
     if reason is not None:
@@ -48,20 +46,16 @@ def peak_bytes(asked: Asked, implementation: str, device: torch.device) -> int |
     return found
 
 
-def _measure(asked: Asked, implementation: str, device: str) -> tuple[int | None, str | None]:
+def _measure(asked: Asked, implementation: str) -> tuple[int | None, str | None]:
     """The bytes, or why there are none; exceptions of peers' libraries need not be picklable."""
-    where = torch.device(device)
     kind = next(kind for kind in KINDS if kind.name == implementation)
-    if where.type == "cpu":
-        _limit()
+    _limit()
     try:
-        made = kind.make(asked.case(where))
+        made = kind.make(asked.case(torch.device("cpu")))
         work = made.updating()
         before = _status("VmRSS")
         _forget_peak()
         made.finish(work())
-        if where.type == "cuda":
-            return made.device_peak(), None
         peak = _status("VmHWM")
         return (None if peak is None or before is None else max(0, peak - before)), None
     except Absent as error:

@@ -28,7 +28,12 @@ class TorchImplementation(Implementation):
 
     def device_peak(self) -> int:
         """As PyTorch's allocator counts it."""
-        return torch.cuda.max_memory_allocated(self.case.device)
+        device = self.case.device
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        self.finish(self.updating()())
+        return torch.cuda.max_memory_allocated(device) - before
 
 
 class Functa(TorchImplementation):
@@ -50,18 +55,18 @@ class Functa(TorchImplementation):
     def updating(self) -> Work:
         """`functa_core.meta.outer.update`, as `functa train` calls it."""
         learner = self._learner()
-        problem = self.case.problem(learner)
+        problem = self.case.problem(learner, self.meta)
         optimiser = torch.optim.Adam(learner.parameters(), lr=self.meta.lr)
         return lambda: update(learner, optimiser, problem, self.meta).loss
 
     def encoding(self) -> Work:
         """`Encoder.fit`, as `functa encode` calls it."""
-        encoder = self.case.encoder(self._learner())
+        encoder = self.case.encoder(self._learner(), self.meta)
         return lambda: encoder.fit(self.case.observations)[-1]
 
     def decoding(self) -> Work:
         """`Encoder.predict`, as `functa encode` calls it for the PSNR of a fit."""
-        encoder = self.case.encoder(self._learner())
+        encoder = self.case.encoder(self._learner(), self.meta)
         latents = self.case.latents()
         return lambda: encoder.predict(latents, self.case.observations)
 

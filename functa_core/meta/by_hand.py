@@ -110,9 +110,10 @@ class Answer:
             if residual is None:
                 continue
             shifts = []
-            for _, a, g in passes.backward(asked.trace, residual.detach()):
-                shifts.append(passes.w0 * g.sum(dim=-1, dtype=residual.dtype))
-                passes.buffers.give([g] if kept is not None else [g, a])
+            for a, _, sums in passes.backward(asked.trace, residual.detach()):
+                shifts.append(passes.w0 * sums)
+                if kept is None:
+                    passes.buffers.give([a])
                 own.append(a)
             own.reverse()
             found = torch.cat(shifts[::-1]).T
@@ -286,12 +287,12 @@ def _derived(
     """Features, what the way back needs (trace, cotangents, a_l), and derivatives."""
     features, trace = passes.forward(coords, modulations)
     channels = features.shape[-1]
-    each = torch.eye(channels).to(features).unsqueeze(1).expand(-1, features.shape[1], -1)
+    units = torch.eye(channels, dtype=features.dtype, device=features.device)
+    each = units.unsqueeze(1).expand(-1, features.shape[1], -1)
     kept, found = [], []
-    for _, a, g in passes.backward(trace, each):
+    for a, g, _ in passes.backward(trace, each):
         kept.append(a)
         found.append(passes.w0 * g.to(features.dtype))
-        passes.buffers.give([g])
     return features, (trace, each, kept[::-1]), found[::-1]
 
 

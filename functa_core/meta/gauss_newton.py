@@ -99,8 +99,8 @@ def _normal_equations(
     """Gauss–Newton matrix, one for all signals if that is the same, and gradient at the start."""
     total = at_least_tiny(problem.observations.weights.sum(dim=1, keepdim=True))
     size = problem.start()[0].numel()
-    curvature = 2 * problem.l2_weight * torch.eye(size).to(total)
-    gradient = torch.zeros(len(total), size).to(total)
+    curvature = 2 * problem.l2_weight * torch.eye(size, dtype=total.dtype, device=total.device)
+    gradient = total.new_zeros((len(total), size))
     for part in [problem.observations] if differentiable else problem.parts():
         predicted, jacobian = _start_jacobian(problem, part, differentiable)
         slope, bend = _loss_derivatives(problem, part, predicted, differentiable)

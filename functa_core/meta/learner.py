@@ -10,6 +10,7 @@ from torch import Generator, nn
 
 from functa_core.meta.gauss_newton import GaussNewton
 from functa_core.meta.inner import InnerSolver, MetaSGD
+from functa_core.meta.recording import Recording
 from functa_core.modality import Spec, seeded
 from functa_core.networks.base import Network
 from functa_core.networks.siren import LatentModulatedSiren, SirenConfig
@@ -102,6 +103,7 @@ class Learner(nn.Module):
         super().__init__()
         self.network = network
         self.solver = solver
+        self.recording = Recording()
 
 
 def build_learner(spec: Spec, model: SirenConfig, meta: MetaConfig, seed: int) -> Learner:

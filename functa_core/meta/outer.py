@@ -6,6 +6,7 @@ Of several processes each has some signals of a batch; what they find is summed,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import attrs
 import torch
@@ -82,7 +83,10 @@ def outer_loss(
 
 
 def gradients(
-    learner: Learner, problem: Problem, config: MetaConfig, noise_seed: int | None = None
+    learner: Learner,
+    problem: Problem,
+    config: MetaConfig,
+    noise: Float[Tensor, "B *latent"] | None = None,
 ) -> Update:
     """Add the gradient of the outer loss, the mean over the batch's signals, to the parameters'.
 
@@ -96,10 +100,9 @@ def gradients(
         learner: what is trained.
         problem: a batch, or a part of one.
         config: of both loops.
-        noise_seed: of the noise on fitted latents; None for none.
+        noise: on the fitted latents; None for none.
     """
     count = len(problem.observations)
-    noise = latent_noise(problem, config, noise_seed)
     first = learner.solver.first(problem, differentiable=True)
     leaf = None if first is None else first.detach().requires_grad_()
     losses, psnrs = [], []
@@ -163,13 +166,30 @@ def update(
         The figures of the whole batch.
     """
     optimiser.zero_grad(set_to_none=True)
-    result = gradients(learner, problem, config, noise_seed)
+    result = _gradients(learner, problem, config, latent_noise(problem, config, noise_seed))
     if problem.whole is not None:
         result = summed(learner, problem, result)
     if config.clip is not None:
         torch.nn.utils.clip_grad_norm_(learner.parameters(), config.clip)
     optimiser.step()
     return result
+
+
+def _gradients(
+    learner: Learner, problem: Problem, config: MetaConfig, noise: Tensor | None
+) -> Update:
+    """`gradients`, recorded on a GPU."""
+    tensors = problem.observations.tensors()
+
+    def work(given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        observations = problem.observations.holding(given[: len(tensors)])
+        own = attrs.evolve(problem, observations=observations)
+        found = gradients(learner, own, config, None if noise is None else given[-1])
+        return found.loss, found.psnr_db
+
+    given = tensors if noise is None else [*tensors, noise]
+    what = (config, attrs.astuple(attrs.evolve(problem, noise_seed=None), recurse=False)[3:])
+    return Update(*learner.recording.do(work, given, what, learner))
 
 
 def summed(learner: Learner, problem: Problem, own: Update) -> Update:

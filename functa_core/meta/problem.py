@@ -179,6 +179,15 @@ class Problem:
         for start in range(0, count, size):
             yield self.observations.slice(start, start + size)
 
+    @torch.no_grad()
+    def draws(self) -> bool:
+        """Whether the forward operator makes anything of the randomness that it is given."""
+        generator = seeded(0, self.observations.values.device)
+        before = generator.get_state()
+        few = self.observations.slice(0, 1)
+        self.modality.forward(NetworkField(self.network, self.start()), few.queries, generator)
+        return not torch.equal(generator.get_state(), before)
+
     def measure(self, field: Field, part: Observations) -> Float[Tensor, "B N C"]:
         """What the forward operator makes of a field at a part's queries."""
         noise = None

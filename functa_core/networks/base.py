@@ -58,6 +58,9 @@ class ModulatedNetwork(Network):
         """
         return None
 
+    def forget(self) -> None:
+        """Give up the memory that passes use again. Default: there is none."""
+
     def passed(self) -> list[Tensor]:
         """The parameters that `passes` go through, in their order. Default: none."""
         return []

@@ -30,6 +30,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from functa_core.networks.buffers import Buffers
+from functa_core.networks.fused import layers_for
+from functa_core.networks.layers import Layers, multiplied
 from functa_core.networks.products import product
 
 
@@ -72,6 +74,7 @@ class SirenPasses:
         w0: the frequency.
         dtype: of what is kept and of products between hidden layers.
         buffers: where memory comes from.
+        layers: what is done at one.
     """
 
     weights: list[Tensor]
@@ -81,6 +84,7 @@ class SirenPasses:
     w0: float
     dtype: torch.dtype
     buffers: Buffers
+    layers: Layers
 
     @classmethod
     def of(
@@ -112,6 +116,7 @@ class SirenPasses:
                 w0=w0,
                 dtype=kind,
                 buffers=buffers,
+                layers=layers_for(last.device, kind, last.dtype, buffers),
             )
 
     def forward(
@@ -132,16 +137,14 @@ class SirenPasses:
         trace = Trace(x, [], [])
         shifts = modulations.chunk(len(self.weights), dim=-1)
         for weight, bias, shift in zip(self.weights, self.biases, shifts, strict=True):
-            z = self._product(weight, x)
-            z += (self.w0 * (bias + shift)).T.to(z.dtype).unsqueeze(-1)
-            if keep:
-                cosine = torch.cos(z, out=self.buffers.take(z.shape, z))
-                trace.cosines.append(self._rounded(cosine))
+            total = (self.w0 * (bias + shift)).T
+            wave, cosine = self.layers.wave(weight, x, total, keep=keep)
+            if cosine is not None:
+                trace.cosines.append(cosine)
+                trace.sines.append(wave)
             elif x is not trace.coords:
                 self.buffers.give([x])
-            x = self._rounded(z.sin_())
-            if keep:
-                trace.sines.append(x)
+            x = wave
         features = self._features(x) + self.offset
         if not keep:
             self.buffers.give([x])
@@ -149,21 +152,23 @@ class SirenPasses:
 
     def backward(
         self, trace: Trace, residual: Float[Tensor, "K n C"]
-    ) -> Iterator[tuple[int, Float[Tensor, "W K n"], Float[Tensor, "W K n"]]]:
-        """(l, a_l, g_l) from the last hidden layer to the first, both in buffers of the caller's.
+    ) -> Iterator[tuple[Float[Tensor, "W K n"], Float[Tensor, "W K n"], Float[Tensor, "W K"]]]:
+        """a_l, g_l and Σ g_l from the last hidden layer to the first.
+
+        The a_l are in buffers of the caller's; a g_l is there until the next is asked for.
 
         Args:
             trace: of the forward pass.
             residual: r.
         """
-        a = self._rounded(self._product(self.last.T, _units_first(residual)))
+        matrix, below = self.last.T, _units_first(residual)
         for layer in reversed(range(len(self.weights))):
-            c = trace.cosines[layer]
-            g = torch.mul(a, c, out=self.buffers.take(a.shape, a))
-            below = self._product(self.weights[layer].T, g) if layer else None
-            yield layer, a, g
-            if below is not None:
-                a = below
+            a, g, total = self.layers.back(matrix, below, trace.cosines[layer])
+            yield a, g, total
+            if matrix is not self.last.T:
+                self.buffers.give([below])
+            matrix, below = self.weights[layer].T, g
+        self.buffers.give([below])
 
     def tangent(
         self, trace: Trace, directions: Sequence[Float[Tensor, "W K #n"]]
@@ -174,17 +179,13 @@ class SirenPasses:
             trace: of the forward pass.
             directions: ṫ_l of each layer, one for each signal or for each coordinate.
         """
-        found: list[Tensor] = []
-        for weight, direction in zip(self.weights, directions, strict=True):
-            if not found:
-                found.append(direction.to(self.dtype))
-                continue
-            x = self._wave(trace, len(found) - 1, found[-1])
-            z = self._product(weight, x)
-            z += direction.to(z.dtype)
-            self.buffers.give([x])
+        found = [directions[0].to(self.dtype)]
+        x = self._wave(trace, 0, found[0])
+        for weight, direction, c in zip(
+            self.weights[1:], directions[1:], trace.cosines[1:], strict=True
+        ):
+            z, x = self.layers.along(weight, x, direction, c)
             found.append(z)
-        x = self._wave(trace, len(found) - 1, found[-1])
         features = self._features(x)
         self.buffers.give([x])
         return found, features
@@ -198,45 +199,40 @@ class SirenPasses:
         """The pass of p_l and q_l: derivatives by the modulations and by the network's parameters.
 
         Args:
-            trace: of the forward pass; its tensors are used up.
+            trace: of the forward pass.
             upper: u.
-            along: r, the a_l and the ż_l, used up too; without them this is the ordinary backward
+            along: r, the a_l and the ż_l, used up; without them this is the ordinary backward
                 pass of u.
 
         Returns:
             By the modulations, and by the parameters in the order of `of`.
         """
-        top = _units_first(upper)
-        by_last = product(_flat(top), _flat(trace.sines[-1]).to(top.dtype))
+        matrix, below = self.last.T, _units_first(upper)
+        by_last = product(_flat(below), _flat(trace.sines[-1]).to(below.dtype))
         if along is not None:
             x = self._wave(trace, -1, along[2][-1])
-            by_last += product(_flat(_units_first(along[0])), _flat(x).to(top.dtype))
+            by_last += product(_flat(_units_first(along[0])), _flat(x).to(below.dtype))
             self.buffers.give([x])
-        shifts, found = [], [top.sum(dim=(1, 2)), by_last]
-        p = self._rounded(self._product(self.last.T, top))
+        shifts, found = [], [below.sum(dim=(1, 2)), by_last]
         for layer in reversed(range(len(self.weights))):
-            q = p.mul_(trace.cosines[layer])
-            by_weight = None
-            if along is not None:
+            sine, c = trace.sines[layer], trace.cosines[layer]
+            if along is None:
+                q, total = self.layers.fold(matrix, below, c)
+            else:
                 a, z = along[1][layer], along[2][layer]
-                bent = torch.mul(a, z, out=self.buffers.take(a.shape, a))
-                less = bent if bent.shape == q.shape else bent.sum(dim=1, keepdim=True)
-                q.addcmul_(less, trace.sines[layer], value=-1)
-                self.buffers.give([bent])
-                if layer:
-                    g = a.mul_(trace.cosines[layer])
-                    x = self._wave(trace, layer - 1, along[2][layer - 1])
-                    by_weight = product(_flat(g), _flat(x))
-                    self.buffers.give([x])
-            shift = self.w0 * q.sum(dim=-1, dtype=self.offset.dtype)
+                q, total = self.layers.bend(matrix, below, sine, c, a, z)
+            self.buffers.give([below])
+            shift = self.w0 * total
             shifts.append(shift)
-            below = _flat(trace.below(layer))
-            own = product(_flat(q).to(below.dtype), below)
-            by_weight = own if by_weight is None else by_weight.add_(own)
+            x = _flat(trace.below(layer))
+            by_weight = product(_flat(q).to(x.dtype), x)
+            if along is not None and layer:
+                x = self._wave(trace, layer - 1, along[2][layer - 1])
+                by_weight += product(_flat(along[1][layer]), _flat(x))
+                self.buffers.give([x])
             found += [shift.sum(dim=1), self.w0 * by_weight.to(self.offset.dtype)]
-            if layer:
-                p = self._product(self.weights[layer].T, q)
-            self.buffers.give([q])
+            matrix, below = self.weights[layer].T, q
+        self.buffers.give([below])
         return torch.cat(shifts[::-1]).T, found[::-1]
 
     def _wave(self, trace: Trace, layer: int, z: Tensor) -> Tensor:
@@ -245,16 +241,8 @@ class SirenPasses:
         shape = torch.broadcast_shapes(c.shape, z.shape)  # type: ignore[no-untyped-call]
         return torch.mul(c, z, out=self.buffers.take(shape, c))
 
-    def _product(self, matrix: Tensor, x: Tensor) -> Tensor:
-        """A matrix times what has units first."""
-        return product(matrix, _flat(x).T).view(-1, *x.shape[1:])
-
     def _features(self, x: Float[Tensor, "W G n"]) -> Float[Tensor, "G n C"]:
-        return self._product(self.last, x.to(self.last.dtype)).permute(1, 2, 0)
-
-    def _rounded(self, x: Tensor) -> Tensor:
-        """In the type that is kept: the same tensor, unless that is a shorter one."""
-        return x.to(self.dtype)
+        return multiplied(self.last, x.to(self.last.dtype)).permute(1, 2, 0)
 
 
 def _units_first(x: Float[Tensor, "G n W"]) -> Float[Tensor, "W G n"]:

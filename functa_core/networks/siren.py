@@ -89,6 +89,10 @@ class LatentModulatedSiren(ModulatedNetwork):
             return None
         return SirenPasses.of(self.passed(), self.w0, self.output_offset, self._memory, dtype)
 
+    def forget(self) -> None:
+        """Begin with new buffers."""
+        self._memory = Buffers()
+
     def passed(self) -> list[Tensor]:
         """Weight and bias of each layer in turn."""
         return list(self.layers.parameters())

@@ -31,6 +31,7 @@ class Batches:
     modality: Modality[Any]
     train: Dataset[Any]
     config: RunConfig
+    _draws: bool | None = attrs.field(default=None, init=False)
     _order: tuple[int, list[int]] = attrs.field(default=(-1, []), init=False)
 
     @property
@@ -59,9 +60,12 @@ class Batches:
             modality=self.modality,
             observations=batch,
             l2_weight=self.config.meta.l2_weight,
-            noise_seed=derive(self.config.seed, "forward noise", step),
             precision=self.config.meta.kept,
         )
+        if self._draws is None:
+            self._draws = whole.to(next(learner.parameters()).device).draws()
+        if self._draws:
+            whole = attrs.evolve(whole, noise_seed=derive(self.config.seed, "forward noise", step))
         return whole.signals(part.start, part.stop)
 
     def plan(self, learner: Learner, device: torch.device) -> Plan | None:

@@ -38,6 +38,7 @@ class Jax(Implementation):
         """`precision` is that of float32 products; None for jax's default on the device."""
         self.case = case
         self.precision = precision
+        self._update_compiled: Any = None
         platform = "gpu" if case.device.type == "cuda" else "cpu"
         try:
             self.device = jax.devices(platform)[0]
@@ -109,16 +110,26 @@ class Jax(Implementation):
 
     def updating(self) -> Work:
         """One jitted function of weights, Adam's moments and the batch; compiled here."""
-        weights = self._weights()
-        zeros = jax.tree_util.tree_map(jnp.zeros_like, weights)
-        state = [(weights, zeros, zeros, jax.device_put(np.float32(0), self.device))]
-        compiled = self._compiled(self._update, state[0], self.batch)
+        state = [self._state()]
+        compiled = self._compiled_update(state[0])
 
         def work() -> Any:
             state[0], loss = compiled(state[0], self.batch)
             return loss
 
         return work
+
+    def _state(self) -> Any:
+        """Weights, Adam's moments, and how many updates there were."""
+        weights = self._weights()
+        zeros = jax.tree_util.tree_map(jnp.zeros_like, weights)
+        return weights, zeros, zeros, jax.device_put(np.float32(0), self.device)
+
+    def _compiled_update(self, state: Any) -> Any:
+        """Compiled once: that takes a while."""
+        if self._update_compiled is None:
+            self._update_compiled = self._compiled(self._update, state, self.batch)
+        return self._update_compiled
 
     def encoding(self) -> Work:
         """The fit alone, jitted."""
@@ -139,8 +150,14 @@ class Jax(Implementation):
         return jax.block_until_ready(result)
 
     def device_peak(self) -> int:
-        """As jax's allocator counts it."""
-        return int(self.device.memory_stats()["peak_bytes_in_use"])
+        """As the compiler plans it."""
+        plan = self._compiled_update(self._state()).memory_analysis()
+        return int(
+            plan.temp_size_in_bytes
+            + plan.argument_size_in_bytes
+            + plan.output_size_in_bytes
+            - plan.alias_size_in_bytes
+        )
 
 
 def _features(siren: Siren, weights: Pytree, coords: Any, latent: Any) -> Any:
