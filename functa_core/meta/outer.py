@@ -178,7 +178,9 @@ def update(
 def _gradients(
     learner: Learner, problem: Problem, config: MetaConfig, noise: Tensor | None
 ) -> Update:
-    """`gradients`, recorded on a GPU."""
+    """`gradients`, recorded on a GPU where the forward operator draws nothing."""
+    if problem.noise_seed is not None:
+        return gradients(learner, problem, config, noise)
     tensors = problem.observations.tensors()
 
     def work(given: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -188,7 +190,7 @@ def _gradients(
         return found.loss, found.psnr_db
 
     given = tensors if noise is None else [*tensors, noise]
-    what = (config, attrs.astuple(attrs.evolve(problem, noise_seed=None), recurse=False)[3:])
+    what = (config, attrs.astuple(problem, recurse=False)[3:])
     return Update(*learner.recording.do(work, given, what, learner))
 
 

@@ -8,7 +8,8 @@ on other numbers in the same memory (a CUDA graph).
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -39,8 +40,9 @@ class _Tape:
 class Recording:
     """Of one piece of work of one learner: the one that is done over and over.
 
-    The second time in a row that the same is asked for, it is recorded. What cannot be (an operator
-    that draws random numbers, or waits for a value) is simply done, each time.
+    The second time in a row that the same is asked for, it is recorded. What waits for a value on
+    the way cannot be recorded, and is simply done each time. That is found out before: a recording
+    that fails leaves PyTorch's own random generator of the GPU unusable.
     """
 
     def __init__(self) -> None:
@@ -81,8 +83,8 @@ def _recorded(work: Work, given: Sequence[Tensor], learner: Learner) -> _Tape | 
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
     try:
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # what is set up once on a stream must not be on the tape
-            work(own)
+        with torch.cuda.stream(stream), _refusing_to_wait():
+            work(own)  # sets up what must not be on the tape
         torch.cuda.current_stream().wait_stream(stream)
         _cleared(learner)
         with torch.cuda.graph(graph):
@@ -93,6 +95,17 @@ def _recorded(work: Work, given: Sequence[Tensor], learner: Learner) -> _Tape | 
         return None
     finally:
         _cleared(learner)
+
+
+@contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """A `RuntimeError` wherever the processor would wait for the GPU."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def _cleared(learner: Learner) -> None:
