@@ -15,6 +15,7 @@ from functa_core.dataset import Dataset
 from functa_core.meta.learner import Learner
 from functa_core.meta.outer import psnr_db
 from functa_core.meta.problem import Problem, predict_all
+from functa_core.meta.shared import Known
 from functa_core.modality import Modality
 from functa_core.networks.base import NetworkField
 from functa_core.observations import Observations
@@ -44,6 +45,7 @@ class Encoder:
     chunk: int | None
     device: torch.device
     precision: torch.dtype | None = None
+    _known: Known = attrs.field(factory=Known, init=False)
 
     def batches(self, signals: Sequence[Any]) -> Iterator[tuple[list[Any], Observations]]:
         """The signals in batches, each with all its observations on the device.
@@ -67,6 +69,7 @@ class Encoder:
             l2_weight=self.l2_weight,
             chunk=self.chunk,
             precision=self.precision,
+            known=self._known,
         )
 
     def context(self, observations: Observations) -> Observations:

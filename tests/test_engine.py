@@ -235,6 +235,44 @@ def test_the_shared_step_is_taken_exactly_when_it_may_be(monkeypatch):
             assert len(taken) == (1 if shared and modality is not OwnCoordinates else 0)
 
 
+@pytest.mark.parametrize("hidden", [(), (7,)])
+@pytest.mark.parametrize("modality", [Plain, OtherBoth, Averages])
+def test_what_is_known_of_the_start_is_found_once_and_changes_nothing(
+    monkeypatch, modality, hidden
+):
+    from functa_core.meta import shared
+
+    found = []
+    real = shared.start_derivatives
+
+    def noting(*arguments):
+        found.append(1)
+        return real(*arguments)
+
+    model = attrs.evolve(SMALL, map_hidden=hidden)
+    learner, problem = make(modality, model=model, chunk=4)
+    expected = learner.solver.fit(problem, 2)[-1]
+    monkeypatch.setattr(shared, "start_derivatives", noting)
+    knowing = attrs.evolve(problem, known=shared.Known())
+    for _ in range(3):
+        torch.testing.assert_close(learner.solver.fit(knowing, 2)[-1], expected)
+    assert len(found) == len(list(problem.parts()))
+    with torch.no_grad():
+        learner.network.layers[0].weight.mul_(1.5)
+    moved = learner.solver.fit(knowing, 2)[-1]
+    torch.testing.assert_close(moved, learner.solver.fit(problem, 2)[-1])
+    assert not torch.allclose(moved, expected)
+
+
+def test_without_gradients_a_field_is_the_same():
+    learner, problem = make()
+    latents = torch.randn(3, 5, dtype=torch.float64)
+    for coords in (problem.observations.queries, torch.rand(3, 9, 2, dtype=torch.float64)):
+        with torch.no_grad():
+            quick = learner.network(coords, latents)
+        torch.testing.assert_close(quick, learner.network(coords, latents))
+
+
 def test_one_signal_alone_goes_the_shorter_way(monkeypatch):
     import functa_core.meta.problem as module
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from functa_core.errors import UserError
 from functa_core.meta.inner import InnerSolver
 from functa_core.meta.problem import Problem
-from functa_core.meta.shared import Asked, NotShared, StartField
+from functa_core.meta.shared import NotShared, StartField, by_latent
 from functa_core.networks.base import ModulatedNetwork
 from functa_core.observations import Observations, at_least_tiny
 
@@ -143,17 +143,8 @@ def _start_jacobian(
         )[0][0]
         for channel in predicted.unbind(-1)
     ]
-    by_latent = _by_latent(asked, network.slope(start))
-    return predicted, torch.einsum("nkc,cnz->nkz", torch.stack(by_features, dim=1), by_latent)
-
-
-def _by_latent(asked: Asked, slope: Float[Tensor, "M Z"]) -> Float[Tensor, "C n Z"]:
-    """Derivatives of the features by the latent, from those by the modulations."""
-    widths = [len(block) for block in asked.derivatives]
-    blocks = zip(asked.derivatives, torch.split(slope, widths), strict=True)
-    return torch.stack(
-        [torch.tensordot(block, columns, dims=([0], [0])) for block, columns in blocks]
-    ).sum(dim=0)
+    jacobian = by_latent(asked.derivatives, network.slope(start))
+    return predicted, torch.einsum("nkc,cnz->nkz", torch.stack(by_features, dim=1), jacobian)
 
 
 def _loss_derivatives(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from functa_core.meta import by_hand
 from functa_core.meta.by_hand import NotByHand
-from functa_core.meta.shared import NotShared, shared_gradient
+from functa_core.meta.shared import Known, NotShared, shared_gradient
 from functa_core.modality import Field, Modality, seeded
 from functa_core.networks.base import ModulatedNetwork, Network, NetworkField
 from functa_core.networks.passes import SirenPasses
@@ -38,6 +38,7 @@ class Problem:
         precision: of the network's products and of what they keep; None for the weights'.
         place: of the first signal in its batch, of which these may be a part.
         whole: signals of that batch; None if these are all.
+        known: of earlier fits with the same frozen weights; None if there are none to come.
     """
 
     network: Network
@@ -49,6 +50,7 @@ class Problem:
     precision: torch.dtype | None = None
     place: int = 0
     whole: int | None = None
+    known: Known | None = None
 
     def start(self) -> Float[Tensor, "B *latent"]:
         """Where every fit begins: exactly 0, and not learned."""
@@ -143,8 +145,9 @@ class Problem:
             parts = [self.observations] if differentiable else self.parts()
             losses = (partial(self._loss_of_field, part=part) for part in parts)
             with suppress(NotShared):
+                known = None if differentiable else self.known
                 data = shared_gradient(
-                    self.network, self.start(), losses, differentiable, self.precision
+                    self.network, self.start(), losses, differentiable, self.precision, known
                 )
                 return data + self._slope_of_penalty(self.start())
         return None

@@ -83,6 +83,15 @@ class LatentModulatedSiren(ModulatedNetwork):
                 linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)
                 linear.bias.zero_()
 
+    def forward(
+        self, coords: Float[Tensor, "*B N D"], latent: Float[Tensor, "B *latent"]
+    ) -> Float[Tensor, "B N C"]:
+        """Features; without gradients by the passes, which are faster."""
+        passes = None if torch.is_grad_enabled() else self.passes()
+        if passes is None:
+            return super().forward(coords, latent)
+        return passes.forward(coords.to(latent), self.modulate(latent), keep=False)[0]
+
     def passes(self, dtype: torch.dtype | None = None) -> SirenPasses | None:
         """By hand where shifts alone are modulated."""
         if self.modulate_scale:
