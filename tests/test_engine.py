@@ -447,8 +447,10 @@ def test_siren_starts_as_the_paper_says():
     assert network.modulate(torch.zeros(1, 16)).abs().max() == 0
 
 
-def test_every_latent_number_reaches_every_modulated_layer():
-    network = LatentModulatedSiren(Plain.spec, SMALL, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("hidden", [(), (16,), (16, 16)])
+def test_every_latent_number_reaches_every_modulated_layer(hidden):
+    model = attrs.evolve(SMALL, map_hidden=hidden)
+    network = LatentModulatedSiren(Plain.spec, model, torch.Generator().manual_seed(0))
     jacobian = torch.autograd.functional.jacobian(network.modulate, torch.zeros(1, 5))
     per_layer = jacobian[0, :, 0].reshape(SMALL.depth - 1, SMALL.width, 5)
     assert (per_layer.abs().amax(dim=1) > 0).all()

@@ -78,10 +78,13 @@ class LatentModulatedSiren(ModulatedNetwork):
             bound = 1 / fan_in if i == 0 else math.sqrt(6 / fan_in) / self.w0
             layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.zero_()
-        for linear in self.to_modulations:
-            if isinstance(linear, nn.Linear):
-                linear.weight.normal_(0, linear.in_features**-0.5, generator=generator)
-                linear.bias.zero_()
+        *hidden, last = [each for each in self.to_modulations if isinstance(each, nn.Linear)]
+        for linear in (*hidden, last):
+            bound = linear.in_features**-0.5
+            linear.weight.normal_(0, bound, generator=generator)
+            linear.bias.zero_()
+            if linear is not last:  # at latent 0 and bias 0 a ReLU's slope is 0: no fit would begin
+                linear.bias.uniform_(-bound, bound, generator=generator)
 
     def forward(
         self, coords: Float[Tensor, "*B N D"], latent: Float[Tensor, "B *latent"]
