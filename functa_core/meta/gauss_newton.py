@@ -42,6 +42,8 @@ class GaussNewton(InnerSolver):
         damping: that Λ begins with.
     """
 
+    waits = True  # to see whether all signals have one matrix
+
     def __init__(self, latent_shape: tuple[int, ...], damping: float) -> None:
         super().__init__()
         self.log_damping = nn.Parameter(torch.full(latent_shape, math.log(damping)))

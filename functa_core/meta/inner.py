@@ -15,7 +15,13 @@ from functa_core.meta.problem import Problem
 
 
 class InnerSolver(nn.Module, ABC):
-    """Fits latents. What it has learned from training (rates, say) are its parameters."""
+    """Fits latents. What it has learned from training (rates, say) are its parameters.
+
+    Attributes:
+        waits: whether a fit looks at numbers on the way, so that a GPU cannot play it back.
+    """
+
+    waits: bool = False
 
     @abstractmethod
     def first(

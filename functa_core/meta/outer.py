@@ -178,8 +178,8 @@ def update(
 def _gradients(
     learner: Learner, problem: Problem, config: MetaConfig, noise: Tensor | None
 ) -> Update:
-    """`gradients`, recorded on a GPU where the forward operator draws nothing."""
-    if problem.noise_seed is not None:
+    """`gradients`, recorded on a GPU where nothing is drawn and nothing waits."""
+    if problem.noise_seed is not None or learner.solver.waits:
         return gradients(learner, problem, config, noise)
     tensors = problem.observations.tensors()
 
