@@ -215,6 +215,18 @@ def test_memory_is_used_again_and_never_piles_up():
     assert learner.network._memory.count() == kept > 0
 
 
+def test_memory_of_many_sizes_does_not_pile_up_either():
+    learner, _ = make(dtype=torch.float32)
+    counts = []
+    for count in range(20, 40):
+        observations = make(dtype=torch.float32, count=count)[1].observations
+        _, problem = make(dtype=torch.float32)
+        problem = attrs.evolve(problem, network=learner.network, observations=observations)
+        gradients(learner, problem, MetaConfig())
+        counts.append(learner.network._memory.count())
+    assert max(counts[10:]) <= max(counts[:10])
+
+
 def test_the_shared_step_is_taken_exactly_when_it_may_be(monkeypatch):
     taken = []
     import functa_core.meta.problem as module
