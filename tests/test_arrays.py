@@ -126,7 +126,7 @@ def test_files_cut_short_or_spoilt(tmp_path, save):
         ArrayFile.read(tmp_path / "absent.npz", lone="clips")
 
 
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "clips": np.arange(60, dtype=np.float32).reshape(5, 3, 4),
     "columns": np.asfortranarray(np.arange(120, dtype=np.int16).reshape(4, 30)),
     "bytes": np.arange(7, dtype=np.uint8),
