@@ -54,7 +54,7 @@ sys.exit(train_and_encode(data, out))
 """
 OPTIONS = (
     "meta.solver=meta-sgd", "meta.inner_steps=1", "meta.steps=12", "meta.batch_size=4",
-    "meta.encode_batch=2", "modality.points=64", "model.width=8", "model.depth=2",
+    "meta.encode_batch=1", "modality.points=64", "model.width=8", "model.depth=2",
     "model.latent_dim=4", "data.test_fraction=0.06", "meta.checkpoint_every=12",
 )  # fmt: skip
 
@@ -105,6 +105,6 @@ def test_an_array_file_larger_than_memory(tmp_path):
 def test_a_folder_larger_than_memory(tmp_path):
     few, data = drawn(tmp_path / "few", 2, 16), drawn(tmp_path / "data", 330, 512)
     assert 2 * ROOM * 2**20 < 330 * 512**2 * 3
-    sets = ("data.test_fraction=0.02", "data.keep_gb=0.03")
+    sets = ("data.test_fraction=0.02", "data.keep_gb=0.01")
     assert fitted(tmp_path / "some", limited(few, data, tmp_path / "some", *sets)) == 7
     assert limited(few, data, tmp_path / "all", "data.keep_gb=9").returncode != 0
