@@ -35,7 +35,9 @@ GIGABYTE = 1e9
 
 @attrs.frozen
 class Plan:
-    """How an update is cut to size. Its result is the same but for rounding.
+    """How an update is cut to size.
+
+    Its result is the same but for rounding, and for what noise a forward operator draws.
 
     Attributes:
         group: signals at a time.
