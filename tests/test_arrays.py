@@ -1,9 +1,11 @@
 """Array files: .npy and .npz, and what an .npz has beside the signals."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
-from functa_core import ArrayFile, Dataset, DataSource, UserError
+from functa_core import ArrayFile, Dataset, DataSource, UserError, arrays
 
 
 @pytest.fixture
@@ -122,3 +124,71 @@ def test_files_cut_short_or_spoilt(tmp_path, save):
             ArrayFile.read(path, lone="clips")
     with pytest.raises(UserError, match="cannot be read as an array file"):
         ArrayFile.read(tmp_path / "absent.npz", lone="clips")
+
+
+ARRAYS: dict[str, np.ndarray] = {
+    "clips": np.arange(60, dtype=np.float32).reshape(5, 3, 4),
+    "columns": np.asfortranarray(np.arange(120, dtype=np.int16).reshape(4, 30)),
+    "bytes": np.arange(7, dtype=np.uint8),
+    "big": np.arange(5, dtype=">f8"),
+    "none": np.zeros((0, 3)),
+    "one": np.array(3.5),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_mapped_npy_is_what_is_read(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(arrays, "MAPPED", 1)
+    np.save(tmp_path / "x.npy", ARRAYS[name])
+    found = ArrayFile.read(tmp_path / "x.npy", lone="clips").arrays["clips"]
+    assert same(found, ARRAYS[name])
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_the_arrays_of_an_npz_are_the_same_mapped_or_not(tmp_path, monkeypatch, write):
+    path = tmp_path / "x.npz"
+    write(path, **ARRAYS)
+    read = ArrayFile.read(path, lone="clips").arrays
+    monkeypatch.setattr(arrays, "MAPPED", 200)  # bytes of the member, its header among them
+    mapped = ArrayFile.read(path, lone="clips").arrays
+    assert set(mapped) == set(read) == set(ARRAYS)
+    assert all(same(mapped[key], ARRAYS[key]) and same(read[key], ARRAYS[key]) for key in ARRAYS)
+    assert not any(isinstance(array, np.memmap) for array in read.values())
+    kinds = {key for key, array in mapped.items() if isinstance(array, np.memmap)}
+    stored = write is np.savez
+    assert kinds == ({"clips", "columns"} if stored else set())
+    for key in kinds:
+        with pytest.raises(ValueError, match="read-only"):
+            mapped[key][:] = 0
+
+
+def test_a_member_whose_name_is_told_twice_is_found_by_its_own_header(tmp_path, monkeypatch):
+    """Archivers put fields of their own before a member, of another length than the directory's."""
+    monkeypatch.setattr(arrays, "MAPPED", 200)
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name in ("first.npy", "second.npy"):
+            with archive.open(name, "w", force_zip64=True) as member:  # 20 bytes more
+                np.lib.format.write_array(member, ARRAYS["clips"], version=(2, 0))
+    found = ArrayFile.read(path, lone="clips").arrays
+    assert isinstance(found["second"], np.memmap)
+    assert same(found["second"], ARRAYS["clips"])
+
+
+def test_what_is_refused_is_refused_mapped_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "MAPPED", 1)
+    np.savez(tmp_path / "x.npz", clips=np.array([{}, {}], dtype=object))
+    with pytest.raises(UserError, match="holds Python objects"):
+        ArrayFile.read(tmp_path / "x.npz", lone="clips")
+    np.save(tmp_path / "x.npy", ARRAYS["clips"])
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(whole[:-20])
+    with pytest.raises(UserError, match="cannot be read as an array file"):
+        ArrayFile.read(tmp_path / "x.npy", lone="clips")
+
+
+def same(found, expected):
+    """Equal in type, shape and every number."""
+    return (found.dtype, found.shape) == (expected.dtype, expected.shape) and np.array_equal(
+        found, expected
+    )

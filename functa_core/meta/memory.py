@@ -35,7 +35,9 @@ GIGABYTE = 1e9
 
 @attrs.frozen
 class Plan:
-    """How an update is cut to size. Its result is the same but for rounding.
+    """How an update is cut to size.
+
+    Its result is the same but for rounding, and for what noise a forward operator draws.
 
     Attributes:
         group: signals at a time.
@@ -130,31 +132,25 @@ def footprint(
             smallest ones tell, none is timed, and the same question gets the same answer.
     """
     signals, count = len(problem.observations), problem.observations.count
-    few = plan.group * -(-max(SEVERAL, 2 * plan.group) // plan.group)
-    few, many = (few, 2 * few) if 2 * few < signals else (signals, signals)
+    few, many = _signals(signals, plan.group)
 
-    def measure(size: int, numbers: int) -> tuple[float, float]:
-        part = problem.signals(0, size)
-        part = attrs.evolve(
-            part,
-            observations=part.observations.slice(0, numbers),
-            chunk=plan.chunk(numbers),
-            whole=None,
-        )
+    def measure(size: int, part: Problem) -> tuple[float, float]:
+        part = attrs.evolve(part.signals(0, size), whole=None)
         return _measured(learner, part, attrs.evolve(config, group=plan.group), patience > 0)
 
-    numbers = [min(count, max(FEW, 4 * LEAST * plan.pieces))]
-    found = [measure(few, numbers[0])]
-    while numbers[-1] < count and (len(numbers) == 1 or found[-1][1] < patience):
-        numbers.append(min(count, 2 * numbers[-1]))
-        found.append(measure(few, numbers[-1]))
-    numbers, found = numbers[-2:], found[-2:]
+    parts = [_to_scale(problem, plan, max(FEW, 4 * LEAST * plan.pieces))]
+    found = [measure(few, parts[0])]
+    while _count(parts[-1]) < count and (len(parts) == 1 or found[-1][1] < patience):
+        parts.append(_to_scale(problem, plan, 2 * _count(parts[-1])))
+        found.append(measure(few, parts[-1]))
+    parts, found = parts[-2:], found[-2:]
     if many > few:
-        wider = [measure(many, number) for number in numbers]
+        wider = [measure(many, part) for part in parts]
         found = [
             (_at(signals, few, many, p, q), _at(signals, few, many, s, t))
             for (p, s), (q, t) in zip(found, wider, strict=True)
         ]
+    numbers = [_count(part) for part in parts]
     peak, seconds = found[-1]
     if len(found) == 2 and numbers[1] < count:
         peak, seconds = (_at(count, *numbers, *pair) for pair in zip(*found, strict=True))
@@ -185,20 +181,45 @@ def chosen(learner: Learner, problem: Problem, config: MetaConfig) -> Plan:
     plan = Plan(min(config.group or group_size(problem), signals))
     while limit is not None:
         found = footprint(learner, problem, config, plan)
+        alone, smallest = found.fixed + found.batch, count < 2 * plan.pieces * LEAST
         if found.peak <= limit:
             break
-        if plan.group > 1:
-            room = max(0.0, limit - found.fixed - found.batch) / found.work
-            plan = Plan(max(1, min(plan.group // 2, int(plan.group * room))))
-        elif count >= 2 * plan.pieces * LEAST:
-            plan = Plan(1, 2 * plan.pieces)
-        else:
+        if alone >= limit or (plan.group == 1 and smallest):
+            least = alone if alone >= limit else found.peak
             raise UserError(
                 f"meta.max_memory is {limit / GIGABYTE:g} GB, and an update takes at least "
-                f"{found.peak / GIGABYTE:.3g} GB.\nAllow more, or lower meta.batch_size, "
+                f"{least / GIGABYTE:.3g} GB.\nAllow more, or lower meta.batch_size, "
                 "model.width, model.depth or the observations of a signal."
             )
+        if plan.group > 1:
+            room = (limit - alone) / found.work
+            plan = Plan(max(1, min(plan.group // 2, int(plan.group * room))))
+        else:
+            plan = Plan(1, 2 * plan.pieces)
     return plan
+
+
+def _signals(signals: int, group: int) -> tuple[int, int]:
+    """How many to measure: twice, both with the last group that the whole has; or all."""
+    few, last = group * -(-max(SEVERAL, 2 * group) // group), signals % group
+    return (few + last, 2 * few + last) if 2 * few + last < signals else (signals, signals)
+
+
+def _to_scale(problem: Problem, plan: Plan, number: int) -> Problem:
+    """The problem with about so many observations, in pieces like those of the whole."""
+    count = problem.observations.count
+    chunk = plan.chunk(count)
+    if number >= count or chunk is None:
+        part = problem.observations.slice(0, min(number, count))
+        return attrs.evolve(problem, observations=part, chunk=chunk)
+    whole, last = divmod(count, chunk)
+    small = -(-number * chunk // count)
+    part = problem.observations.slice(0, whole * small + last * small // chunk)
+    return attrs.evolve(problem, observations=part, chunk=small)
+
+
+def _count(problem: Problem) -> int:
+    return problem.observations.count
 
 
 def _at(x: float, x0: float, x1: float, y0: float, y1: float) -> float:
@@ -215,6 +236,7 @@ def _measured(
 ) -> tuple[float, float]:
     """Peak bytes of an update, and its seconds."""
     learner = copy.deepcopy(learner)
+    problem = attrs.evolve(problem, network=learner.network)
     optimiser = torch.optim.Adam(learner.parameters(), lr=config.lr)
 
     def step() -> None:
