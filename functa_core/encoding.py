@@ -35,6 +35,7 @@ class Encoder:
         chunk: observations of a signal at once, None for all.
         device: where the learner lives.
         precision: as in training; see `Problem`.
+        known: of the start of fits, kept from batch to batch.
     """
 
     learner: Learner
@@ -45,7 +46,7 @@ class Encoder:
     chunk: int | None
     device: torch.device
     precision: torch.dtype | None = None
-    _known: Known = attrs.field(factory=Known, init=False)
+    known: Known = attrs.field(factory=Known)
 
     def batches(self, signals: Sequence[Any]) -> Iterator[tuple[list[Any], Observations]]:
         """The signals in batches, each with all its observations on the device.
@@ -69,7 +70,7 @@ class Encoder:
             l2_weight=self.l2_weight,
             chunk=self.chunk,
             precision=self.precision,
-            known=self._known,
+            known=self.known,
         )
 
     def context(self, observations: Observations) -> Observations:

@@ -95,6 +95,7 @@ def drawn(folder: Path, count: int, side: int) -> Path:
     return folder
 
 
+@pytest.mark.slow  # reads hundreds of megabytes in processes of their own
 def test_an_array_file_larger_than_memory(tmp_path):
     few, data = saved(tmp_path / "few.npy", 2, 16), saved(tmp_path / "data.npy", 100, 512)
     assert data.stat().st_size > 2 * ROOM * 2**20
@@ -102,6 +103,7 @@ def test_an_array_file_larger_than_memory(tmp_path):
     assert limited(few, data, tmp_path / "whole").returncode != 0
 
 
+@pytest.mark.slow  # reads hundreds of megabytes in processes of their own
 def test_a_folder_larger_than_memory(tmp_path):
     few, data = drawn(tmp_path / "few", 2, 16), drawn(tmp_path / "data", 330, 512)
     assert 2 * ROOM * 2**20 < 330 * 512**2 * 3
