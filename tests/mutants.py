@@ -3,6 +3,7 @@
 All but those of the entry point are Clips with one thing changed.
 """
 
+import itertools
 import random
 import socket
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from functa_clips import Clips, ClipsConfig
 
 from functa_core import Artefact, Box, Mask, Metric, Observations, Spec, option
+from functa_core.modality import seeded
 
 MUTANTS: list[tuple[str, type[Clips]]] = []
 
@@ -114,20 +116,22 @@ class NoiseBeyondTheEdge(Clips):
 
 @caught_by("sampling")
 class DrawsOfItsOwn(Clips):
+    own_draws = itertools.count(1000)
+
     def observations(self, signals, generator=None):
         if generator is not None:
-            chance = int(np.random.default_rng().integers(2**40))
-            generator = torch.Generator().manual_seed(chance)
+            generator = seeded(next(self.own_draws))
         return super().observations(signals, generator)
 
 
 @caught_by("sampling")
 class NoiseOfItsOwn(Clips):
+    own_draws = itertools.count()
+
     def forward(self, field, queries, generator=None):
         if generator is None:
             return field(queries)
-        own = torch.Generator()
-        own.seed()
+        own = seeded(next(self.own_draws))
         return field(queries) + 1e-3 * torch.rand(queries.shape, generator=own)
 
 
