@@ -213,6 +213,8 @@ def measure(session: Session, effort: Effort, scored: int) -> dict[str, Any]:
             warn(f"{session.config.modality_name}, {solver}: {curves[solver][-1]}")
     tree = session.config.tree()
     tree["data"]["path"] = Path(tree["data"]["path"] or "").name
+    for own in ("solver", "lr", "steps"):  # each solver's, or the time's
+        del tree["meta"][own]
     return {
         "config": {name: tree[name] for name in ("seed", "data", "modality", "model", "meta")},
         "train": len(session.train),
@@ -250,6 +252,8 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         right.set_xlabel("updates")
         for axes in (left, right):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
             axes.grid(alpha=0.3, which="both")
             axes.legend(fontsize=8, loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
