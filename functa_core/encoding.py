@@ -98,16 +98,16 @@ class Encoder:
 
 def fits(
     encoder: Encoder, signals: Sequence[Any]
-) -> Iterator[tuple[Float[Tensor, "B *latent"], Float[Tensor, " B"]]]:
+) -> Iterator[tuple[Float[Tensor, "B *latent"], Float[Tensor, " B"], Observations]]:
     """Latents of a batch of signals after the other, and the PSNR of each over all observations.
 
-    Both are on the CPU, the PSNR in dB.
+    Both are on the CPU, the PSNR in dB; with them the observations, where they were fitted.
     """
     peak = encoder.modality.spec.peak
     for _, observations in encoder.batches(signals):
         latent = encoder.fit(observations)[-1]
         psnr = psnr_db(encoder.predict(latent, observations), observations, peak)
-        yield latent.cpu(), psnr.cpu()
+        yield latent.cpu(), psnr.cpu(), observations
 
 
 def encode(
@@ -117,7 +117,7 @@ def encode(
     latents, psnrs = [], []
     with ticking(task, len(signals)) as tick:
         done = 0
-        for latent, psnr in fits(encoder, signals):
+        for latent, psnr, _ in fits(encoder, signals):
             latents.append(latent)
             psnrs.append(psnr)
             done += len(latent)

@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class UnfitLatents(UserError):
+    """Latents that nothing can be learned from: too few, or all the same, or not finite."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'X'?" for the closest of `known`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -44,6 +44,10 @@ CLIPS = ["--modality", "clips"]
         ([*CLIPS, "--set", "meta.steps=2.5"], "meta.steps must be a whole number"),
         ([*CLIPS, "--set", "meta.steps=true"], "meta.steps must be a whole number"),
         ([*CLIPS, "--set", "meta.lr=-1"], "meta.lr must be greater than 0"),
+        (
+            [*CLIPS, "--set", "meta.precision=bfloat16", "--set", "model.modulate_scale=true"],
+            "meta.precision=bfloat16 is for networks whose shifts alone are modulated",
+        ),
         ([*CLIPS, "--set", "meta.lr=.nan"], "meta.lr must be a finite number"),
         ([*CLIPS, "--set", "meta.steps=0"], "meta.steps must be at least 1"),
         ([*CLIPS, "--set", "model.depth=1"], "model.depth must be at least 2"),

@@ -7,14 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from functa_core import Functaset, StoredFunctaset, distributed
-from functa_core.runs.encoding import gaps, mine
+from functa_core import Functaset, StoredFunctaset, UserError, distributed, load_run
+from functa_core.runs.encoding import _all_parts, gaps, mine
+from functa_core.runs.unfinished import Unfinished
 
 PATIENCE = 600  # seconds, after which two processes count as hanging; they wait for a busy machine
 STEPS = 12
@@ -50,7 +52,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
 
 
-def start(*arguments: object, processes: int = 2) -> list[subprocess.Popen[str]]:
+def start(
+    *arguments: object, processes: int = 2, threads: Sequence[int] = (1, 1)
+) -> list[subprocess.Popen[str]]:
     """The command in processes beside one another, as torchrun would start them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -64,6 +68,7 @@ def start(*arguments: object, processes: int = 2) -> list[subprocess.Popen[str]]
                 WORLD_SIZE=str(processes),
                 MASTER_ADDR="127.0.0.1",
                 MASTER_PORT=port,
+                OMP_NUM_THREADS=str(threads[rank]),
             ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -216,3 +221,39 @@ def test_what_is_missing_is_shared_out_in_whole_batches(processes, parts, monkey
         for spans in shared
         for start, _ in spans
     )
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_all_with_what_one_process_says(tmp_path):
+    # At such a rate the weights are not finite after the first update.
+    diverging = ("--set", "meta.lr=1e25", "--set", "meta.clip=null")
+    arguments = ("train", "--modality", "clips", *OPTIONS, *diverging, "--out", tmp_path / "run")
+    found = ended(start(*arguments))
+    assert [code for code, _, _ in found] == [2, 2], found
+    assert found[0][2].count("not finite beyond step 0") == 1, found
+    assert found[0][2].count("back to step 0") == 3, found
+    assert found[1][1:] == ("", ""), found
+
+
+@pytest.mark.slow
+def test_processes_of_different_machines_write_the_parts_of_one_encoding(clips_run, tmp_path):
+    """The number of threads is in the key of what is unfinished, and differs from host to host."""
+    out = tmp_path / "z.safetensors"
+    both = start(*["encode", "--split", "train", "--run"], clips_run, "--out", out, threads=(1, 2))
+    first, second = ended(both)
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    whole = load_run(clips_run).functaset("train")
+    found = Functaset.load(out)
+    assert list(found.ids) == list(whole.ids)
+    torch.testing.assert_close(found.latents, whole.latents, rtol=1e-4, atol=1e-6)
+    assert {path.name for path in tmp_path.iterdir()} == {out.name}
+
+
+def test_latents_that_did_not_come_to_the_first_process_are_missed(clips_run, tmp_path):
+    run = load_run(clips_run)
+    signals = run.dataset("train")
+    part = run.functaset("train")[:8]
+    unfinished = Unfinished(tmp_path / "parts", run.encoder, signals)
+    unfinished.save(0, part, run.modality.observations([signals[0]]))
+    with pytest.raises(UserError, match="from signal 8 on are not in"):
+        _all_parts(unfinished)

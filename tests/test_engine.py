@@ -85,7 +85,17 @@ class Noisy(Plain):
         return field(queries)
 
 
-MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth, OwnCoordinates, Averages, Looks]
+class InPlace(Plain):
+    """Changes the features that it is given."""
+
+    def forward(self, field, queries, generator=None):
+        features = field(queries)
+        features.mul_(2)
+        features[..., 0].clamp_(-3, 3)
+        return features
+
+
+MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth, OwnCoordinates, Averages, Looks, InPlace]
 SMALL = SirenConfig(latent_dim=5, width=8, depth=3, w0=6.0)
 
 
@@ -136,6 +146,26 @@ def test_every_combination_equals_the_definition(modality, shared, hidden, scale
     found = torch.autograd.grad(loss, list(learner.parameters()))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
+class Norm(Plain):
+    """Its derivative lies in memory as the features do."""
+
+    def loss(self, predicted, values):
+        return (predicted - values).square().sum(dim=-1).sqrt()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("modality", [*MODALITIES, Norm])
+def test_features_of_the_shape_of_a_hidden_layer_are_not_written_over(modality, shared):
+    learner, problem = make(modality, shared, model=attrs.evolve(SMALL, width=2))
+    slow = slowly(problem, learner, 3, differentiable=True)
+    expected = torch.autograd.grad(
+        problem.loss(slow, problem.predict(slow)).mean(), list(learner.parameters())
+    )
+    gradients(learner, problem, MetaConfig())
+    for parameter, theirs in zip(learner.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, theirs, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("group", [1, 2, None])

@@ -131,9 +131,9 @@ def stop_after(monkeypatch, parts: int) -> None:
     monkeypatch.setattr(encoding, "PART_SECONDS", 0.0)
     real, calls = unfinished.Unfinished.save, 0
 
-    def save(self, start, part):
+    def save(self, *arguments):
         nonlocal calls
-        result = real(self, start, part)
+        result = real(self, *arguments)
         calls += 1
         if calls == parts:
             monkeypatch.setattr(unfinished.Unfinished, "save", real)
@@ -208,7 +208,10 @@ def test_memory_holds_a_part_at_a_time(clips_run, data, undisturbed, tmp_path, m
     monkeypatch.setattr(
         unfinished.Unfinished,
         "save",
-        lambda self, start, part: (sizes.append((start, len(part))), real(self, start, part))[1],
+        lambda self, start, part, first: (
+            sizes.append((start, len(part))),
+            real(self, start, part, first),
+        )[1],
     )
     run = load_run(clips_run)
     out: Path = tmp_path / "x.safetensors"

@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from functa_core import load_run
+from functa_core import UserError, load_run
 from functa_core.tasks import TASKS, core_task
+from functa_core.tasks.views import Views
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -93,6 +94,25 @@ def test_what_cannot_be_done_is_skipped_in_a_run_and_refused_by_name(clips_run, 
     assert not (clips_run / "tasks" / "views").exists()
 
 
+def test_what_cannot_be_read_is_no_reason_to_skip_a_task(bars_run, functa, tmp_path, monkeypatch):
+    run = shutil.copytree(bars_run, tmp_path / "run")
+    metrics = metrics_of(run)
+    del metrics["tasks"]["views"]
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "report.html").unlink()
+
+    def away(*_):
+        raise UserError("clip 3 cannot be read just now.")
+
+    monkeypatch.setattr(Views, "run", away)
+    code, _, err = functa("run", "--modality", "clips", "--out", run, "--resume")
+    assert (code, "cannot be read" in err) == (2, True)
+    assert metrics_of(run) == metrics
+    monkeypatch.undo()
+    assert functa("run", "--modality", "clips", "--out", run, "--resume")[0] == 0
+    assert metrics_of(run) == metrics_of(bars_run)
+
+
 @pytest.mark.parametrize("name", ["generate", "interpolate"])
 def test_latents_that_are_all_the_same_are_refused_and_leave_no_folder(
     clips_run, functa, tmp_path, name
@@ -130,6 +150,11 @@ def test_a_damaged_outcome_is_named(bars_run, functa, tmp_path):
     ("options", "said"),
     [
         (["--set", "tasks.views.context=[1, 5]"], "only 4 beside those held out"),
+        (
+            ["--set", "tasks.views.protocol=functa"],
+            "up to 127, counted from 0, but a test signal has 6",
+        ),
+        (["--set", "tasks.views.protocol=nerf"], "one of spread, functa, pixelnerf"),
         (["--set", "tasks.views.context=[]"], "at least one number"),
         (["--set", "tasks.views.context=[0]"], "context"),
         (["--set", "tasks.views.contexts=[1]"], "tasks.views.context"),
@@ -154,7 +179,7 @@ def test_bad_options_are_refused_and_nothing_is_written(bars_run, functa, tmp_pa
 
 def test_the_configuration_has_the_tasks_that_the_modality_declares(functa):
     _, printed, _ = functa("config", "--modality", "clips")
-    assert "tasks:\n  views:\n    context: [1, 2, 4]" in printed
+    assert "tasks:\n  views:\n    protocol: spread" in printed
     _, printed, _ = functa("config", "--modality", "images")
     assert "  classify:\n    seeds: 3" in printed
     assert "  compress:\n    bits: [3, 4, 5, 6, 8]" in printed

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from functa_core.errors import UserError
+from functa_core.errors import UnfitLatents
 
 LEAST = 10
 """Latents below which nothing could be held out to stop by."""
@@ -116,11 +116,11 @@ def refitted(
         The model and its number of updates.
 
     Raises:
-        UserError: fewer than `LEAST` latents.
+        UnfitLatents: fewer than `LEAST` latents.
     """
     count = len(latents_nZ)
     if count < LEAST:
-        raise UserError(f"a model of latents needs at least {LEAST} of them, got {count}.")
+        raise UnfitLatents(f"a model of latents needs at least {LEAST} of them, got {count}.")
     latents_nZ = latents_nZ.detach().float().cpu()
     order = torch.randperm(count, generator=generator)
     held = max(1, round(options.held_out * count))

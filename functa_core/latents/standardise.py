@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from functa_core.errors import UserError
+from functa_core.errors import UnfitLatents
 
 LEAST_SPREAD = 1e-6
 """A dimension whose range is below this part of its largest size is constant in float32."""
@@ -37,14 +37,14 @@ class Standardiser:
         """The statistics of n ≥ 2 latents, computed in double precision.
 
         Raises:
-            UserError: fewer than two, a number that is not finite, or all of them the same.
+            UnfitLatents: fewer than two, a number that is not finite, or all of them the same.
         """
         count = len(latents_nZ)
         if count < 2:
-            raise UserError(f"at least 2 latents are needed to standardise them, got {count}.")
+            raise UnfitLatents(f"at least 2 latents are needed to standardise them, got {count}.")
         if not bool(torch.isfinite(latents_nZ).all()):
             bad = int((~torch.isfinite(latents_nZ).all(dim=1)).sum())
-            raise UserError(
+            raise UnfitLatents(
                 f"{bad} of {count} latents hold NaN or infinity. Encode the data again; if that "
                 "does not help, train with a smaller meta.lr."
             )
@@ -52,7 +52,7 @@ class Standardiser:
         spread = rows.amax(dim=0) - rows.amin(dim=0)
         kept = spread > LEAST_SPREAD * rows.abs().amax(dim=0)
         if not bool(kept.any()):
-            raise UserError(
+            raise UnfitLatents(
                 f"all {count} latents are the same, so there is nothing to model. Were the "
                 "weights trained (meta.steps)?"
             )

@@ -60,9 +60,10 @@ class TracedField:
         with torch.no_grad():
             coords = coords.to(self.modulations)
             features, trace = self.passes.forward(coords, self.modulations, keep=not look)
-        if not look:
-            self.asked.append(Asked(features.requires_grad_(), trace))
-        return features
+        if look:
+            return features
+        self.asked.append(Asked(features.requires_grad_(), trace))
+        return features.clone()  # an operator may change what it is given in place
 
 
 @attrs.frozen(eq=False)

@@ -83,7 +83,8 @@ class MetaConfig:
     max_memory: float | None = option(
         None,
         "gigabytes (1e9 bytes) that the tensors of an update may take on a device: fewer signals "
-        "at a time, then fewer observations, computed twice, until it fits; null for no limit",
+        "at a time, then (meta-sgd on shifts alone) fewer observations, computed twice, until it "
+        "fits; null for no limit",
         above=0,
     )
     chunk: int | None = option(

@@ -137,8 +137,11 @@ class Problem:
         """Gradient at the start, where all signals can share it: see `functa_core.meta.shared`.
 
         None where they cannot, or where one forward and C backward passes for all are no gain
-        over one of each for every signal.
+        over one of each for every signal; and where a graph is kept in pieces, because that of a
+        shared step holds all observations.
         """
+        if differentiable and self.chunk is not None and self.chunk < self.observations.count:
+            return None
         passes = 1 + self.modality.spec.channels
         shared = self.observations.shared and passes < 2 * len(self.observations)
         if shared and isinstance(self.network, ModulatedNetwork):

@@ -185,7 +185,7 @@ class StartField:
             derivatives = [each.detach() for each in derivatives]
         everywhere = features.expand(self.count, -1, -1)
         self.asked.append(Asked(given, features, derivatives, everywhere, matrix))
-        return everywhere
+        return everywhere.clone()  # an operator may change what it is given in place
 
     def _start(self, coords: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
         """Features, derivatives by the modulations, and, instead of these, by the latent."""

@@ -161,14 +161,13 @@ class SirenPasses:
             trace: of the forward pass.
             residual: r.
         """
-        matrix, below = self.last.T, _units_first(residual)
+        matrix, below, taken = self.last.T, _units_first(residual), list[Tensor]()
         for layer in reversed(range(len(self.weights))):
             a, g, total = self.layers.back(matrix, below, trace.cosines[layer])
             yield a, g, total
-            if matrix is not self.last.T:
-                self.buffers.give([below])
-            matrix, below = self.weights[layer].T, g
-        self.buffers.give([below])
+            self.buffers.give(taken)  # never the residual, which is the caller's
+            matrix, below, taken = self.weights[layer].T, g, [g]
+        self.buffers.give(taken)
 
     def tangent(
         self, trace: Trace, directions: Sequence[Float[Tensor, "W K #n"]]
@@ -207,7 +206,7 @@ class SirenPasses:
         Returns:
             By the modulations, and by the parameters in the order of `of`.
         """
-        matrix, below = self.last.T, _units_first(upper)
+        matrix, below, taken = self.last.T, _units_first(upper), list[Tensor]()
         by_last = product(_flat(below), _flat(trace.sines[-1]).to(below.dtype))
         if along is not None:
             x = self._wave(trace, -1, along[2][-1])
@@ -221,7 +220,7 @@ class SirenPasses:
             else:
                 a, z = along[1][layer], along[2][layer]
                 q, total = self.layers.bend(matrix, below, sine, c, a, z)
-            self.buffers.give([below])
+            self.buffers.give(taken)  # never `upper`, which is the caller's
             shift = self.w0 * total
             shifts.append(shift)
             x = _flat(trace.below(layer))
@@ -231,8 +230,8 @@ class SirenPasses:
                 by_weight += product(_flat(along[1][layer]), _flat(x))
                 self.buffers.give([x])
             found += [shift.sum(dim=1), self.w0 * by_weight.to(self.offset.dtype)]
-            matrix, below = self.weights[layer].T, q
-        self.buffers.give([below])
+            matrix, below, taken = self.weights[layer].T, q, [q]
+        self.buffers.give(taken)
         return torch.cat(shifts[::-1]).T, found[::-1]
 
     def _wave(self, trace: Trace, layer: int, z: Tensor) -> Tensor:

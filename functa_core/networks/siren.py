@@ -51,7 +51,8 @@ class LatentModulatedSiren(ModulatedNetwork):
     `spec.output_offset`.
 
     Initialisation is SIREN's: W_1 from U(±1/D), the others from U(±sqrt(6/W)/w0); biases 0. The
-    map's is LeCun's normal, biases 0, so that latent 0 modulates nothing.
+    map's is LeCun's normal with biases 0, so that latent 0 modulates nothing; hidden layers of the
+    map have biases from U(±1/sqrt(fan in)), so that it does not begin where no ReLU has a slope.
     """
 
     def __init__(self, spec: Spec, config: SirenConfig, generator: Generator | None = None) -> None:

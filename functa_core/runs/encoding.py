@@ -14,12 +14,14 @@ from torch import Tensor
 from functa_core import __version__
 from functa_core.console import Ticker, say, ticking
 from functa_core.dataset import Dataset
-from functa_core.distributed import count, first_ahead, from_first, is_first, meet, share
+from functa_core.distributed import count, from_first, is_first, meet, rank, share
 from functa_core.encoding import Encoder, encode, fits
+from functa_core.errors import UserError
 from functa_core.functaset import About, Functaset, StoredFunctaset
 from functa_core.functaset.joining import write_joined
 from functa_core.functaset.onefile import lay_out
 from functa_core.functaset.shards import check_shard_folder
+from functa_core.observations import Observations
 from functa_core.runs.interrupt import Interrupt, interruptible
 from functa_core.runs.opening import describe_spec
 from functa_core.runs.unfinished import Unfinished
@@ -62,7 +64,7 @@ def write_functaset(
     """Encode signals to disk, going on where an encoding of the same to the same place was stopped.
 
     What is written is bit for bit what one that was never stopped writes. Latents are in memory for
-    half a minute's work only; until the end they lie in a folder beside `path`. Several processes
+    twenty seconds' work only; until the end they lie in a folder beside `path`. Several processes
     share the work out, and the first puts it together.
 
     Args:
@@ -78,11 +80,7 @@ def write_functaset(
         KeyboardInterrupt: somebody asked to stop; what was fitted is kept.
     """
     about = describe_latents(encoder, split, run)
-    with first_ahead():
-        if is_first():
-            _check_place(path, about, encoder, signals, shard_size)
-        unfinished = Unfinished.of(path, about, encoder, signals)
-    parts = unfinished.found() if is_first() else {}
+    unfinished, parts = _begin(path, about, encoder, signals, shard_size)
     there = from_first({start: len(part) for start, part in parts.items()})
     if there:
         done = sum(there.values())
@@ -100,10 +98,48 @@ def write_functaset(
             done = _encode(unfinished, (start, stop), about, figures, tick, done)
     meet()
     if is_first():
-        write_joined(list(unfinished.found().values()), path, shard_size)
+        write_joined(_all_parts(unfinished), path, shard_size)
         unfinished.remove()
     meet()
     return StoredFunctaset.open(path)
+
+
+def _begin(
+    path: Path, about: About, encoder: Encoder, signals: Dataset[Any], shard_size: int | None
+) -> tuple[Unfinished, Mapping[int, StoredFunctaset]]:
+    """Where parts are kept, the same in all processes, and in the first those that are there.
+
+    Raises:
+        UserError: the functaset cannot be written, or another process has other signals.
+    """
+    if is_first():
+        _check_place(path, about, encoder, signals, shard_size)
+        unfinished = Unfinished.of(path, about, encoder, signals)
+        from_first((unfinished.folder, list(signals.ids)))
+        return unfinished, unfinished.found()
+    folder, ids = from_first((path, [""]))
+    if ids != list(signals.ids):
+        raise UserError(
+            f"process {rank()} finds {len(signals)} signals, the first process {len(ids)}, or "
+            "others.\nAll need the same data at the same path."
+        )
+    return Unfinished(folder, encoder, signals), {}
+
+
+def _all_parts(unfinished: Unfinished) -> list[StoredFunctaset]:
+    """The parts that make the whole.
+
+    Raises:
+        UserError: some are not there.
+    """
+    parts = unfinished.found()
+    missing = gaps({start: len(part) for start, part in parts.items()}, len(unfinished.signals))
+    if missing:
+        raise UserError(
+            f"latents from signal {missing[0][0]} on are not in {unfinished.folder}: what another "
+            "process wrote did not come here.\n--out has to be on a file system that all see."
+        )
+    return list(parts.values())
 
 
 def _check_place(
@@ -176,17 +212,19 @@ def _encode(
     kept, stop = span
     fitted: list[tuple[Tensor, Tensor]] = []
 
-    def keep() -> None:
+    def keep(first: Observations) -> None:
         nonlocal kept
         latents, psnr = (torch.cat(tensors) for tensors in zip(*fitted, strict=True))
         few = signals[kept : kept + len(latents)]
-        unfinished.save(kept, _functaset(about, few, latents, psnr))
+        unfinished.save(kept, _functaset(about, few, latents, psnr), first)
         kept += len(latents)
         fitted.clear()
 
     interrupt, done, began = Interrupt(), kept, time.monotonic()
     with interruptible(interrupt):
-        for latents, psnr in fits(encoder, signals[done:stop]):
+        for latents, psnr, observations in fits(encoder, signals[done:stop]):
+            if not fitted:
+                first = observations.signals(0, 1)
             fitted.append((latents, psnr))
             done += len(latents)
             figures.add(psnr)
@@ -194,7 +232,7 @@ def _encode(
             full = (done - kept) * encoder.learner.network.latent_numbers >= PART_NUMBERS
             late = time.monotonic() - began >= PART_SECONDS
             if full or late or interrupt.requested or done == stop:
-                keep()
+                keep(first)
                 began = time.monotonic()
             if interrupt.requested:
                 raise KeyboardInterrupt

@@ -22,6 +22,7 @@ from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
+from functa_core.networks.base import ModulatedNetwork
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
@@ -55,11 +56,11 @@ def find_device(name: str) -> torch.device:
     if distributed.count() > 1 and name != "cpu":
         return _own_device(name, count)
     if name == "auto":
-        return torch.device("cuda:0" if count else "cpu")
+        return _current(torch.device("cuda:0" if count else "cpu"))
     known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
     if name not in known:
         raise UserError(f"there is no device '{name}' here; there are: auto, {', '.join(known)}.")
-    return torch.device("cuda:0" if name == "cuda" else name)
+    return _current(torch.device("cuda:0" if name == "cuda" else name))
 
 
 def _own_device(name: str, there: int) -> torch.device:
@@ -73,8 +74,14 @@ def _own_device(name: str, there: int) -> torch.device:
             f"there are {there}.\nStart as many processes as there are devices, with --device "
             "cuda, or give --device cpu."
         )
-    torch.cuda.set_device(place)
-    return torch.device("cuda", place)
+    return _current(torch.device("cuda", place))
+
+
+def _current(device: torch.device) -> torch.device:
+    """The device, made the one that kernels and recordings go to."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def read_signals(modality: Modality[Any]) -> tuple[Dataset[Any], Dataset[Any]]:
@@ -132,6 +139,13 @@ def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: 
 def _check_fit(modality: Modality[Any], signal: Any, config: RunConfig) -> None:
     """Raise a `UserError` if the network or the solver is not for such signals."""
     learner = build_learner(modality.spec, config.model, config.meta, seed=0)
+    network = learner.network
+    passes = network.passes(config.meta.kept) if isinstance(network, ModulatedNetwork) else None
+    if config.meta.kept is not None and passes is None:
+        raise UserError(
+            f"meta.precision={config.meta.precision} is for networks whose shifts alone are "
+            "modulated.\nUse model.modulate_scale=false, or meta.precision=float32."
+        )
     observations = modality.observations([signal], seeded(0))
     learner.solver.fit(Problem(learner.network, modality, observations), steps=1)
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from functa_core.blame import accuse
-from functa_core.errors import UserError
+from functa_core.errors import UnfitLatents, UserError
 from functa_core.files import remove_drafts
 from functa_core.modality import Artefact
 from functa_core.runs.directory import RunDirectory, read_json, write_json
@@ -44,9 +44,11 @@ def run_task(
     remove_drafts(folder)
     try:
         outcome = _checked(task, task.run(material, folder), folder)
-    except UserError as reason:  # the latents themselves may be unfit, which no check looks at
+    except UserError as reason:
         _remove_empty(folder, there)
-        raise NotApplicable(str(reason)) from reason
+        if isinstance(reason, UnfitLatents):  # which no check looks at
+            raise NotApplicable(str(reason)) from reason
+        raise  # a file that cannot be read, say: --resume does the task again
     artefacts = [
         attrs.asdict(artefact) | {"path": artefact.path.relative_to(folder).as_posix()}
         for artefact in outcome.artefacts

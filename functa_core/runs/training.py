@@ -9,6 +9,8 @@ from pathlib import Path
 
 import attrs
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from functa_core.console import ticking, warn
 from functa_core.discovery.hookspecs import Event
@@ -69,23 +71,27 @@ class Trainer:
             learner, optimiser, progress = self._restored()
             try:
                 return self._train(learner, optimiser, progress)
-            except NonFinite:
-                if is_first():
-                    self._back_off()
+            except NonFinite:  # in all processes at the same update
+                self._back_off()
 
-    def _restored(self) -> tuple[Learner, torch.optim.Adam, Progress]:
-        """Learner and optimiser at the newest checkpoint, or at the start."""
+    def _good(self) -> tuple[Learner, torch.optim.Adam, Progress]:
+        """Learner and optimiser at the first process's newest checkpoint, or at the start."""
         meta = self.config.meta
         seed = derive(self.config.seed, "weights")
         learner = build_learner(self.batches.modality.spec, self.config.model, meta, seed)
         learner.to(self.device)
         optimiser = torch.optim.Adam(learner.parameters(), lr=meta.lr)
-        progress = Progress()
+        found = None
         if is_first():
             found = load_checkpoint(self.directory.checkpoints, learner, optimiser)
-            progress = found or progress
-        state = learner.state_dict(), optimiser.state_dict(), progress
-        weights, moments, progress = from_first(state)
+        return learner, optimiser, found or Progress()
+
+    def _restored(self) -> tuple[Learner, torch.optim.Adam, Progress]:
+        """The same in all processes."""
+        learner, optimiser, progress = self._good()
+        state = learner.state_dict(), optimiser.state_dict()
+        on_cpu = tree_map_only(torch.Tensor, Tensor.cpu, state)  # each has a GPU of its own
+        (weights, moments), progress = from_first((on_cpu, progress))
         learner.load_state_dict(weights)
         optimiser.load_state_dict(moments)
         return learner, optimiser, progress
@@ -157,12 +163,14 @@ class Trainer:
         return map(self.batches.batch, range(step, self.config.meta.steps))
 
     def _back_off(self) -> None:
-        """Halve the rate at the last good checkpoint, and keep that on disk.
+        """Halve the rate at the last good checkpoint, and keep that on disk: the first process.
 
         Raises:
             UserError: after a few tries in a row.
         """
-        learner, optimiser, good = self._restored()
+        if not is_first():
+            return  # `_restored` waits for what the first makes of it
+        learner, optimiser, good = self._good()
         if good.failures + 1 >= MAX_FAILURES:
             raise UserError(
                 f"training is not finite beyond step {good.step}, at rate "

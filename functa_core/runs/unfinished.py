@@ -23,6 +23,7 @@ from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import remove_drafts, remove_drafts_of
 from functa_core.functaset import About, Functaset, StoredFunctaset
+from functa_core.observations import Observations
 
 
 @attrs.frozen(eq=False)
@@ -62,7 +63,7 @@ class Unfinished:
             start = int(path.name.split("-")[1])
             try:
                 # Of other signals, or damaged: what it was for is encoded again.
-                part = StoredFunctaset.open(self._path(start)) if start >= done else None
+                part = self._open(start) if start >= done else None
             except (UserError, IndexError):
                 continue
             if part is not None:
@@ -70,9 +71,15 @@ class Unfinished:
                 done = start + len(part)
         return parts
 
-    def save(self, start: int, part: Functaset) -> None:
-        """Keep the latents of the signals from `start` on."""
-        part.save(self._path(start))
+    def save(self, start: int, part: Functaset, first: Observations) -> None:
+        """Keep the latents of the signals from `start` on.
+
+        Args:
+            start: place of the first of them.
+            part: the latents.
+            first: the observations of the first of them, a batch of one.
+        """
+        part.save(self._path(start, first))
 
     def remove(self) -> None:
         """Remove the parts, which nobody needs any more."""
@@ -80,11 +87,16 @@ class Unfinished:
         with contextlib.suppress(OSError):  # not there, or another encoding's parts are
             self.folder.parent.rmdir()
 
-    def _path(self, start: int) -> Path:
+    def _open(self, start: int) -> StoredFunctaset:
+        """The part that begins with the signal at `start` as it is now."""
         observations = self.encoder.modality.observations([self.signals[start]])
+        return StoredFunctaset.open(self._path(start, observations))
+
+    def _path(self, start: int, first: Observations) -> Path:
+        used = first.compact()  # in a batch there is padding
         digest = hashlib.sha256()
-        for tensor in (observations.queries, observations.known_values, observations.weights):
-            digest.update(tensor.contiguous().numpy().tobytes())
+        for tensor in (used.queries.flatten(0, -2), used.known_values, used.weights):
+            digest.update(tensor.contiguous().cpu().numpy().tobytes())
         return self.folder / f"part-{start:09d}-{digest.hexdigest()[:16]}.safetensors"
 
 
@@ -106,7 +118,7 @@ def _key(about: About, encoder: Encoder, signals: Dataset[Any]) -> str:
         "labels": None if signals.labels is None else list(signals.labels),
         "options": repr(encoder.modality.config),
         "solver": type(encoder.learner.solver).__qualname__,
-        "fit": [encoder.l2_weight, encoder.batch, encoder.chunk],
+        "fit": [encoder.l2_weight, encoder.batch, encoder.chunk, str(encoder.precision)],
         "machine": [torch.__version__, encoder.device.type, torch.get_num_threads()],
     }
     text = json.dumps(everything, sort_keys=True)

@@ -1,7 +1,7 @@
 """Novel views: how well a latent that was fitted to few views predicts others.
 
 Where observations come in groups (the views of a scene), a latent is fitted to 1, 2, 4, … of them
-and scored on those that the evaluation holds out, which no fit sees.
+and scored on others, which the fit does not see; which, says the protocol.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from functa_core.baselines import make_baselines, score
@@ -21,51 +21,35 @@ from functa_core.drawing import drawn
 from functa_core.encoding import Encoder
 from functa_core.meta.outer import psnr_db
 from functa_core.modality import Baseline
-from functa_core.observations import Observations
 from functa_core.options import option
 from functa_core.tasks.base import Material, NotApplicable, Outcome, Task
+from functa_core.tasks.protocols import PROTOCOLS, Grouped, Protocol
 
 PICTURED = 4
 """Test signals that the picture shows."""
-PROTOCOL = "context views evenly spread over those not held out; scored on all held-out views"
 
 
 @attrs.frozen
 class ViewsConfig:
-    """How many views a latent is fitted to."""
+    """What a latent is fitted to, and what it is scored on."""
 
-    context: tuple[int, ...] = option(
-        (1, 2, 4), "numbers of context views; each gives a figure", low=1
+    protocol: str = option(
+        "spread",
+        "spread: context evenly over the views that are not held out, scored on those that are; "
+        "functa, pixelnerf: the views by number of published figures",
+        choices=tuple(PROTOCOLS),
+    )
+    context: tuple[int, ...] | None = option(
+        None,
+        "numbers of context views, each gives a figure; null for the protocol's: 1, 2, 4, "
+        "and of pixelnerf 1, 2",
+        low=1,
     )
 
     @context.validator
-    def _some(self, _: Any, value: tuple[int, ...]) -> None:
-        if not value:
+    def _some(self, _: Any, value: tuple[int, ...] | None) -> None:
+        if value is not None and not value:
             raise ValueError("context must have at least one number of views")
-
-
-@attrs.frozen(eq=False)
-class Parted:
-    """One test signal with its observations in two parts, a batch of one.
-
-    Attributes:
-        signal: the modality's own.
-        seen: all observations.
-        hidden: (1, N) those that are scored.
-        views: groups that a fit may see, in order.
-    """
-
-    signal: Any
-    seen: Observations
-    hidden: Bool[Tensor, "1 N"]
-    views: list[int]
-
-    def context(self, count: int) -> Bool[Tensor, "1 N"]:
-        """The observations of `count` of the views, evenly spread in their order."""
-        chosen = [self.views[i * len(self.views) // count] for i in range(count)]
-        groups = self.seen.groups
-        assert groups is not None
-        return torch.isin(groups, torch.tensor(chosen, device=groups.device)) & ~self.hidden
 
 
 class Views(Task):
@@ -76,37 +60,77 @@ class Views(Task):
     Config = ViewsConfig
     config: ViewsConfig
 
+    @property
+    def protocol(self) -> Protocol:
+        """The one that was chosen."""
+        return PROTOCOLS[self.config.protocol]
+
+    @property
+    def counts(self) -> list[int]:
+        """Numbers of context views, from few to many."""
+        return sorted(set(self.config.context or self.protocol.counts))
+
     def check(self, material: Material) -> None:
-        """Raise `NotApplicable` unless every test signal has as many views as are asked for."""
-        fewest = min(len(parted.views) for parted in _parted(material.encoder, material.test))
-        most = max(self.config.context)
-        if fewest < most:
-            raise NotApplicable(
-                f"{most} context views are asked for, but a test signal has only {fewest} beside "
-                "those held out. Ask for fewer: --set tasks.views.context=[1]"
-            )
+        """Raise `NotApplicable` unless every test signal has the views that are asked for."""
+        for _, grouped in _grouped(material.encoder, self._test(material)):
+            for count in reversed(self.counts):
+                self.protocol.check(grouped, count)
 
     def run(self, material: Material, out: Path) -> Outcome:
         """Figures for each number of context views, beside the baselines on the same views."""
-        encoder, test = material.encoder, material.test
-        counts = sorted(set(self.config.context))
+        encoder, test = material.encoder, self._test(material)
         latent_numbers = encoder.learner.network.latent_numbers
         baselines = make_baselines(material.modality, material.train, latent_numbers)
         rows: list[dict[int, dict[str, float]]] = []
         shown: list[dict[int, Tensor]] = []
         with ticking(self.name, len(test)) as tick:
-            for done, parted in enumerate(_parted(encoder, test), start=1):
-                latents = {n: _fit(encoder, parted, n) for n in counts}
-                rows.append({n: _score(encoder, parted, n, latents[n], baselines) for n in counts})
+            for done, (signal, grouped) in enumerate(_grouped(encoder, test), start=1):
+                latents = {n: self._fit(encoder, grouped, n) for n in self.counts}
+                rows.append(
+                    {
+                        n: self._score(encoder, signal, grouped, n, latents[n], baselines)
+                        for n in self.counts
+                    }
+                )
                 if len(shown) < PICTURED:
                     shown.append(latents)
                 tick(done)
         figures = {
-            "protocol": PROTOCOL,
+            "protocol": self.protocol.sentence,
             "n_test": len(test),
-            "context": {str(n): _summary([row[n] for row in rows]) for n in counts},
+            "context": {str(n): _summary([row[n] for row in rows]) for n in self.counts},
         }
         return Outcome(figures, self._draw(material, shown, out))
+
+    def _test(self, material: Material) -> Sequence[Any]:
+        """The test signals that the protocol scores."""
+        return material.test.select(range(len(material.test))[: self.protocol.signals])
+
+    def _fit(self, encoder: Encoder, grouped: Grouped, count: int) -> Float[Tensor, "1 *latent"]:
+        """The latent after the run's inner steps on `count` views."""
+        return encoder.fit(grouped.seen.masked(self.protocol.context(grouped, count)))[-1]
+
+    def _score(
+        self,
+        encoder: Encoder,
+        signal: Any,
+        grouped: Grouped,
+        count: int,
+        latent: Float[Tensor, "1 *latent"],
+        baselines: Mapping[str, Baseline],
+    ) -> dict[str, float]:
+        """PSNR in dB on the scored views: of the fit as "functa", and of each baseline."""
+        peak = encoder.modality.spec.peak
+        target = grouped.seen.masked(self.protocol.scored(grouped, count))
+        few = target.compact()
+
+        def measure(values: Tensor) -> Tensor:
+            return psnr_db(values, target, peak)
+
+        figures = {"functa": float(psnr_db(encoder.predict(latent, few), few, peak))}
+        context = self.protocol.context(grouped, count)
+        beside = score(baselines, [signal], grouped.seen, context, measure)
+        return figures | {name: float(value) for name, value in beside.items()}
 
     def _draw(
         self, material: Material, shown: Sequence[Mapping[int, Tensor]], out: Path
@@ -122,47 +146,19 @@ class Views(Task):
             return drawn(material.modality, "compare", signals, fields, out=out)
 
 
-def _parted(encoder: Encoder, signals: Sequence[Any]) -> Iterator[Parted]:
+def _grouped(encoder: Encoder, signals: Sequence[Any]) -> Iterator[tuple[Any, Grouped]]:
     """The signals one by one, because each may have views of its own.
 
     Raises:
-        NotApplicable: they have no groups, or nothing is held out.
+        NotApplicable: they have no groups.
     """
     for signal in signals:
         seen = encoder.modality.observations([signal]).to(encoder.device)
-        hidden = encoder.modality.held_out([signal], seen)
-        if seen.groups is None or hidden is None or not bool(hidden.any()):
+        if seen.groups is None:
             raise NotApplicable(
-                f"signals of '{encoder.modality.name}' have no views that could be held out."
+                f"signals of '{encoder.modality.name}' have no views to tell apart."
             )
-        visible = seen.groups[~hidden & (seen.weights > 0)]
-        yield Parted(signal, seen, hidden, torch.unique(visible).tolist())
-
-
-def _fit(encoder: Encoder, parted: Parted, count: int) -> Float[Tensor, "1 *latent"]:
-    """The latent after the run's inner steps on `count` views."""
-    return encoder.fit(parted.seen.masked(parted.context(count)))[-1]
-
-
-def _score(
-    encoder: Encoder,
-    parted: Parted,
-    count: int,
-    latent: Float[Tensor, "1 *latent"],
-    baselines: Mapping[str, Baseline],
-) -> dict[str, float]:
-    """PSNR in dB on the held-out views: of the fit as "functa", and of each baseline."""
-    peak = encoder.modality.spec.peak
-    target = parted.seen.masked(parted.hidden)
-    few = target.compact()
-
-    def measure(values: Tensor) -> Tensor:
-        return psnr_db(values, target, peak)
-
-    figures = {"functa": float(psnr_db(encoder.predict(latent, few), few, peak))}
-    context = parted.context(count)
-    beside = score(baselines, [parted.signal], parted.seen, context, measure)
-    return figures | {name: float(value) for name, value in beside.items()}
+        yield signal, Grouped(seen, encoder.modality.held_out([signal], seen))
 
 
 def _summary(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -91,14 +91,14 @@ def test_it_is_rendered_without_ever_having_seen_data(imported, tmp_path):
 
 def test_commands_and_tasks_accept_it(imported, tmp_path):
     """With scenes of the user's own, whose cameras are at SRN's distance."""
-    for part, views in (("train", 4), ("test", 6)):
+    for part, views in (("train", 4), ("test", 130)):
         write_scene(tmp_path / "data" / f"cars_{part}" / "a", views=views, seed=views)
     file, run = imported.path.parent / "cars.npz", tmp_path / "run"
     for arguments in (
         ["import-deepmind", file, "--out", run, "--data", tmp_path / "data"],
         ["encode", "--run", run, "--split", "test", "--out", tmp_path / "z.safetensors"],
         ["evaluate", "--run", run],
-        ["views", "--run", run, "--set", "tasks.views.context=[1, 2]"],
+        ["views", "--run", run, "--set", "tasks.views.protocol=functa"],
     ):
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
@@ -107,7 +107,8 @@ def test_commands_and_tasks_accept_it(imported, tmp_path):
     assert (metrics["n_train"], metrics["n_test"]) == (1, 1)
     assert metrics["reconstruction"]["test"].keys() == {"psnr_db", "context_psnr_db"}
     assert metrics["baselines"].keys() == {"mean", "nearest"}
-    assert metrics["tasks"]["views"]["context"].keys() == {"1", "2"}
+    assert metrics["tasks"]["views"]["context"].keys() == {"1", "2", "4"}
+    assert metrics["tasks"]["views"]["protocol"].startswith("the authors' code's")
     assert (run / "tasks" / "views" / "compared.png").is_file()
 
 
