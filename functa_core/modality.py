@@ -64,8 +64,8 @@ class Modality(ABC, Generic[S]):
     `Modality(config, source, state)`, with the state that `prepare` returned, can also make
     observations and pictures. It is never changed after construction.
 
-    Required: `name`, `Config`, `spec`, `dataset`, `observations`, `render`. The rest has the
-    defaults documented here.
+    Required: `name`, `api_version`, `Config`, `spec`, `dataset`, `observations`, `render`. The rest
+    has the defaults documented here.
     """
 
     name: ClassVar[str]
