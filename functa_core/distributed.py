@@ -88,10 +88,12 @@ def together(work: Callable[[], int]) -> int:
         UserError: the processes do not find one another.
     """
     _join()
+    code = 1
     try:
-        return _agreed(work())
+        code = _agreed(work())
+        return code
     finally:
-        _leave()
+        _leave(code)
 
 
 def _join() -> None:
@@ -133,8 +135,18 @@ def code_elsewhere() -> int | None:
         return None
 
 
-def _leave() -> None:
+def _leave(code: int) -> None:
+    """Give up the connections while Python is whole.
+
+    A thread of theirs that lets go of its last tensor when Python has begun to end aborts the
+    process. NCCL gives up together with the others, who are not there after a failure.
+    """
+    import torch
+    import torch.distributed as dist
+
     _team.rank, _team.count, _team.local_rank, _team.store = 0, 1, 0, None
+    if code == 0 or not torch.cuda.is_available():
+        dist.destroy_process_group()
 
 
 @contextmanager

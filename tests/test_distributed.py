@@ -52,13 +52,17 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
 
 
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 def start(
     *arguments: object, processes: int = 2, threads: Sequence[int] = (1, 1)
 ) -> list[subprocess.Popen[str]]:
     """The command in processes beside one another, as torchrun would start them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     return [
         subprocess.Popen(
             [sys.executable, "-m", "functa_core", *map(str, arguments)],
@@ -112,6 +116,24 @@ def test_two_processes_train_as_one_does_and_one_of_them_speaks_and_writes(funct
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
     files = {p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*")}
     assert {p.relative_to(tmp_path / "two") for p in (tmp_path / "two").rglob("*")} == files
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_connections_are_given_up_before_python_ends(code, monkeypatch):
+    """Their threads abort the process if they still hold a tensor then."""
+    told = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+
+    def work() -> int:
+        assert torch.distributed.is_initialized()
+        return code
+
+    assert distributed.together(work) == code
+    left = torch.distributed.is_initialized()
+    if left:
+        torch.distributed.destroy_process_group()
+    assert left == (code != 0 and torch.cuda.is_available())
 
 
 @pytest.mark.slow
