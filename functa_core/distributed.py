@@ -8,8 +8,9 @@ which one it is, what the others have to say, and the sum of what all have. Any 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,10 @@ PATIENCE = timedelta(days=1)
 """That one process waits for another that is alive; one that has ended is noticed at once."""
 CODE = "exit code"
 """Key of the first exit code other than 0, where all processes find it."""
+LEFT = "left"
+"""Key of how many processes need the store no longer."""
+FAREWELL = 60.0
+"""Seconds that the process that keeps the store waits for them."""
 
 
 class EndedElsewhere(Exception):
@@ -40,6 +45,7 @@ class _Team:
     count: int = 1
     local_rank: int = 0
     store: Any = None
+    deserted: bool = False  # by a process that ended without a word
 
 
 _team = _Team()
@@ -91,14 +97,17 @@ def together(work: Callable[[], int]) -> int:
     code = 1
     try:
         code = _agreed(work())
-        return code
     finally:
         _leave(code)
+    return code
 
 
 def _join() -> None:
     import torch
     import torch.distributed as dist
+
+    # Its functions' defaults hold the connections for good if they are there when it is imported.
+    import torch.distributed.nn.functional
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
@@ -136,17 +145,26 @@ def code_elsewhere() -> int | None:
 
 
 def _leave(code: int) -> None:
-    """Give up the connections while Python is whole.
+    """Give up the connections while Python is whole, and the store when all have read it.
 
     A thread of theirs that lets go of its last tensor when Python has begun to end aborts the
     process. NCCL gives up together with the others, who are not there after a failure.
     """
+    global _team
     import torch
     import torch.distributed as dist
 
-    _team.rank, _team.count, _team.local_rank, _team.store = 0, 1, 0, None
-    if code == 0 or not torch.cuda.is_available():
-        dist.destroy_process_group()
+    team, _team = _team, _Team()
+    if code != 0 and torch.cuda.is_available():
+        return
+    dist.destroy_process_group()
+    with suppress(RuntimeError):  # the process that keeps the store has ended
+        left = team.store.add(LEFT, 1)
+        keeps_store = team.rank == 0 and not team.deserted
+        until = time.monotonic() + FAREWELL
+        while keeps_store and left < team.count and time.monotonic() < until:
+            time.sleep(0.01)
+            left = team.store.add(LEFT, 0)
 
 
 @contextmanager
@@ -155,6 +173,7 @@ def _with_others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what the backends raise when a connection breaks
+        _team.deserted = code_elsewhere() is None
         raise EndedElsewhere(str(error)) from error
 
 
