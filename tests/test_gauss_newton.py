@@ -1,6 +1,7 @@
 """The Gauss–Newton solver against its definition, ridge regression and finite differences."""
 
 import itertools
+import math
 
 import attrs
 import pytest
@@ -21,7 +22,7 @@ from test_engine import (
 )
 
 from functa_core.errors import UserError
-from functa_core.meta.gauss_newton import MOMENTUM, RATE
+from functa_core.meta.gauss_newton import MOMENTUM, RATE, WORSE
 from functa_core.meta.learner import MetaConfig, build_learner
 from functa_core.meta.outer import outer_loss
 
@@ -121,6 +122,24 @@ def test_later_steps_reuse_the_matrix_and_lower_the_loss():
         moved = (matrix @ (here - there).unsqueeze(-1)).squeeze(-1)
         torch.testing.assert_close(moved, RATE * slope + MOMENTUM * before)
         before = moved
+
+
+def test_a_later_step_that_makes_a_fit_worse_is_taken_back():
+    learner, problem = make_newton()
+    with torch.no_grad():
+        learner.solver.log_damping.fill_(math.log(1e-6))  # far too little for so curved a field
+    paths = [learner.solver.fit(problem, steps) for steps in (1, 2, 3, 6)]
+    for path in paths:
+        losses = [problem.loss(latent, problem.predict(latent)) for latent in path[1:]]
+        for before, after in itertools.pairwise(losses):
+            assert (after <= before * (1 + WORSE)).all()
+    longest = paths[-1]
+    kept = torch.stack(longest[1:-1]) == torch.stack(longest[2:])
+    assert kept.flatten(2).all(-1).any(), "no step was taken back"
+    assert not torch.equal(longest[1], longest[-1])
+    for path in paths:  # how many follow changes nothing
+        for here, there in zip(path, longest, strict=False):
+            torch.testing.assert_close(here, there)
 
 
 def test_weights_that_differ_by_a_factor_for_each_signal_share_one_matrix():

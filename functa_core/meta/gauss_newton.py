@@ -28,6 +28,10 @@ SAME = 4 * torch.finfo(torch.float32).eps
 """Relative difference of curvatures that is rounding alone."""
 MOMENTUM = 0.5
 """Share of the last such step that is taken again (Polyak, 1964)."""
+WORSE = 1e-3
+"""Rise of a signal's loss, relative, that takes such a step back; less may be rounding."""
+SLOWER = 0.25
+"""What is left of the signal's rate then."""
 
 
 class GaussNewton(InnerSolver):
@@ -36,6 +40,8 @@ class GaussNewton(InnerSolver):
     H is the Gauss–Newton matrix of the loss at latent 0 and g the gradient there; Λ, a positive
     number for each coordinate of the latent, is learned. The outer loop sees the first step alone:
     the others make a fit a little better still, and training through them is slow and unstable.
+    Where the field has curved away too far, such a step would make a fit worse: it is taken back,
+    and the signal goes on from where it was, at a quarter of the rate.
 
     Args:
         latent_shape: of a latent; Z numbers in all.
@@ -84,15 +90,36 @@ class GaussNewton(InnerSolver):
         if first is not None and differentiable:
             return [start, first][: steps + 1]
         first, factor = self._first(problem, differentiable)
-        path = [start, first if differentiable else first.detach()]
-        moved = torch.zeros_like(start)  # the first step is another kind: none of it goes on
-        for _ in range(1, 1 if differentiable else steps):
-            with torch.enable_grad():
-                slope = problem.gradient(path[-1].requires_grad_(), differentiable=False)
-            step = _solve(factor, slope.flatten(1)).view_as(start)
-            moved = MOMENTUM * moved - RATE * step
-            path.append((path[-1] + moved).detach())
-        return path[: steps + 1]
+        if differentiable:
+            return [start, first][: steps + 1]
+        return [start, *self._further(problem, first.detach(), factor.detach(), steps)][: steps + 1]
+
+    def _further(
+        self, problem: Problem, first: Float[Tensor, "B *latent"], factor: Tensor, steps: int
+    ) -> list[Float[Tensor, "B *latent"]]:
+        """The latents after the first step, and after each of the others."""
+        path = [first]
+        if steps < 2:
+            return path
+        loss, slope = problem.loss_and_gradient(first)
+        rate = torch.full_like(first, RATE)
+        moved = torch.zeros_like(first)  # the first step is another kind: none of it goes on
+        for number in range(1, steps):
+            step = _solve(factor, slope.flatten(1)).view_as(first)
+            moved = MOMENTUM * moved - rate * step
+            latent = path[-1] + moved
+            if number < steps - 1:
+                loss_there, slope_there = problem.loss_and_gradient(latent)
+            else:
+                loss_there, slope_there = problem.losses(latent), slope
+            good = loss_there <= loss * (1 + WORSE)  # and not NaN
+            each = good.view(-1, *[1] * (first.ndim - 1))
+            path.append(torch.where(each, latent, path[-1]))
+            loss = torch.where(good, loss_there, loss)
+            slope = torch.where(each, slope_there, slope)
+            moved = torch.where(each, moved, 0.0)
+            rate = torch.where(each, rate, SLOWER * rate)
+        return path
 
 
 def _normal_equations(

@@ -133,6 +133,12 @@ class Problem:
                 total = total + torch.autograd.grad(loss.sum(), leaf)[0]
         return losses, total
 
+    @torch.no_grad()
+    def losses(self, latent: Float[Tensor, "B *latent"]) -> Float[Tensor, " B"]:
+        """Each signal's loss, in bounded memory and without a graph."""
+        data = [self._data_loss(self.predict(latent, part), part) for part in self.parts()]
+        return torch.stack(data).sum(dim=0) + self._penalty(latent)
+
     def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"] | None:
         """Gradient at the start, where all signals can share it: see `functa_core.meta.shared`.
 
