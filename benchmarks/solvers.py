@@ -290,6 +290,7 @@ def main() -> None:
     parser.add_argument("--sets", type=Path, default=HERE / "solvers.yaml", help="what to train on")
     parser.add_argument("--seconds", type=float, default=300.0, help="of training, of each solver")
     parser.add_argument("--trying", type=float, default=25.0, help="seconds for each rate")
+    parser.add_argument("--rates", type=float, nargs="+", default=Effort().rates, help="of Adam")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="sets at once, a thread each")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "solvers.json")
@@ -298,7 +299,9 @@ def main() -> None:
     )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    effort = Effort(seconds=arguments.seconds, trying=arguments.trying)
+    effort = Effort(
+        seconds=arguments.seconds, trying=arguments.trying, rates=tuple(arguments.rates)
+    )
     if arguments.one:
         print(json.dumps(one(arguments.one, arguments, effort)))
         return
