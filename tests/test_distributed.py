@@ -120,25 +120,19 @@ def test_two_processes_train_as_one_does_and_one_of_them_speaks_and_writes(funct
 
 # What else of torch is imported in a command may hold on to connections that are there by then.
 LEAVING = """
-import sys
-from pathlib import Path
+import sys, weakref
 from functa_core import distributed
 
 def work():
+    global connections
     import torch._dynamo, torch.distributed.nn, torch.distributed.algorithms.join, torch.optim
-    distributed.add_up([torch.ones(2)])
-    print(threads())
+    connections = weakref.ref(torch.distributed.group.WORLD)
     return int(sys.argv[1])
 
-def threads():
-    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    return sum("gloo" in name for name in names)
-
-print(distributed.together(work), threads())
+print(distributed.together(work), connections())
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
 @pytest.mark.parametrize("code", [0, 2])
 def test_connections_are_given_up_before_python_ends(code):
     """A thread of theirs aborts the process if it lets go of a tensor later."""
@@ -148,9 +142,7 @@ def test_connections_are_given_up_before_python_ends(code):
     done = subprocess.run(
         command, env=environment(**told), capture_output=True, text=True, timeout=PATIENCE
     )
-    before, after = done.stdout.splitlines()
-    assert int(before) > 0
-    assert after == f"{code} 0"
+    assert done.stdout == f"{code} None\n", done.stderr
 
 
 @pytest.mark.slow

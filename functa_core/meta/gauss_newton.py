@@ -39,7 +39,7 @@ class GaussNewton(InnerSolver):
 
     H is the Gauss–Newton matrix of the loss at latent 0 and g the gradient there; Λ, a positive
     number for each coordinate of the latent, is learned. The outer loop sees the first step alone:
-    the others make a fit a little better still, and training through them is slow and unstable.
+    the others make a fit a little no_worse still, and training through them is slow and unstable.
     Where the field has curved away too far, such a step would make a fit worse: it is taken back,
     and the signal goes on from where it was, at a quarter of the rate.
 
@@ -112,13 +112,13 @@ class GaussNewton(InnerSolver):
                 loss_there, slope_there = problem.loss_and_gradient(latent)
             else:
                 loss_there, slope_there = problem.losses(latent), slope
-            good = loss_there <= loss * (1 + WORSE)  # and not NaN
-            each = good.view(-1, *[1] * (first.ndim - 1))
-            path.append(torch.where(each, latent, path[-1]))
-            loss = torch.where(good, loss_there, loss)
-            slope = torch.where(each, slope_there, slope)
-            moved = torch.where(each, moved, 0.0)
-            rate = torch.where(each, rate, SLOWER * rate)
+            no_worse = loss_there <= loss * (1 + WORSE)  # and not NaN
+            taken = no_worse.view(-1, *[1] * (first.ndim - 1))
+            path.append(torch.where(taken, latent, path[-1]))
+            loss = torch.where(no_worse, loss_there, loss)
+            slope = torch.where(taken, slope_there, slope)
+            moved = torch.where(taken, moved, 0.0)
+            rate = torch.where(taken, rate, SLOWER * rate)
         return path
 
 
