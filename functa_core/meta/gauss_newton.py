@@ -39,7 +39,7 @@ class GaussNewton(InnerSolver):
 
     H is the Gauss–Newton matrix of the loss at latent 0 and g the gradient there; Λ, a positive
     number for each coordinate of the latent, is learned. The outer loop sees the first step alone:
-    the others make a fit a little no_worse still, and training through them is slow and unstable.
+    the others make a fit a little better still, and training through them is slow and unstable.
     Where the field has curved away too far, such a step would make a fit worse: it is taken back,
     and the signal goes on from where it was, at a quarter of the rate.
 
