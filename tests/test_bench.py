@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from functa_core.bench import measure as measuring
+from functa_core.bench import ours
 from functa_core.bench.case import Asked
 from functa_core.bench.counting import update_multiply_adds
 from functa_core.bench.kinds import KINDS, REFERENCE, Kind
@@ -107,6 +108,14 @@ def test_what_is_not_installed_is_absent_with_a_reason(monkeypatch):
     rows = [r for r in measure(tiny(), CPU, NO_TIME) if r.implementation == "functa in JAX"]
     assert len(rows) == 3
     assert {row.reason for row in rows} == {"jax is not installed"}
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_bfloat16_is_absent_where_it_is_emulated(monkeypatch, pays):
+    monkeypatch.setattr(ours, "bfloat16_pays", lambda device: pays)
+    rows = {row.implementation: row for row in measure(tiny(), CPU, NO_TIME)}
+    reason = rows["functa bfloat16"].reason
+    assert reason == (None if pays else "this processor has no instructions for bfloat16")
 
 
 def test_no_time_and_no_memory_are_reasons(monkeypatch):

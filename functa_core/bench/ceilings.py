@@ -8,10 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from functa_core.networks.products import product
+from functa_core.networks.products import bfloat16_pays, product
 
 REPEATS = 7
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+EMULATED = 4
+"""By how much smaller matrices are in a precision that the device does not have."""
 
 
 def ceilings(device: torch.device, shrink: int = 1) -> dict[str, float]:
@@ -31,9 +33,12 @@ def ceilings(device: torch.device, shrink: int = 1) -> dict[str, float]:
     large = device.type == "cuda"
     side, elements = (8192, 2**28) if large else (2048, 2**24)
     side, elements = side // shrink, elements // shrink
-    found = {f"matmul_{name}": _matmul(side, dtype, device) for name, dtype in PRECISIONS.items()}
+    found = {}
     for name, dtype in PRECISIONS.items():
-        ours = _matmul(side, dtype, device, product)
+        emulated = dtype == torch.bfloat16 and not bfloat16_pays(device)
+        size = side // EMULATED if emulated else side
+        found[f"matmul_{name}"] = _matmul(size, dtype, device)
+        ours = _matmul(size, dtype, device, product)
         found[f"product_{name}"] = max(ours, found[f"matmul_{name}"])
     if large:
         before = torch.get_float32_matmul_precision()

@@ -12,6 +12,7 @@ from functa_core.bench.implementation import Absent, Implementation, Work
 from functa_core.errors import UserError
 from functa_core.meta.learner import Learner, MetaConfig
 from functa_core.meta.outer import update
+from functa_core.networks.products import bfloat16_pays
 
 
 class TorchImplementation(Implementation):
@@ -78,6 +79,11 @@ class FunctaBfloat16(Functa):
     dtype = "bfloat16"
     exact = False
     options: ClassVar[dict[str, Any]] = {"precision": "bfloat16"}
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        if not bfloat16_pays(case.device):
+            raise Absent("this processor has no instructions for bfloat16")
 
 
 class FunctaGaussNewton(Functa):

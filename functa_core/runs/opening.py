@@ -23,6 +23,7 @@ from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
 from functa_core.networks.base import ModulatedNetwork
+from functa_core.networks.products import bfloat16_pays
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
@@ -132,6 +133,11 @@ def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: 
     _check_fit(modality, train[0], config)
     batches = Batches(modality, train, config)
     _check_processes(batches.size)
+    if config.meta.precision == "bfloat16" and not bfloat16_pays(where):
+        warn(
+            "this processor has no instructions for bfloat16, so meta.precision=bfloat16 will be "
+            "far slower than float32."
+        )
     batches.plan(build_learner(modality.spec, config.model, config.meta, seed=0).to(where), where)
     return Session(directory, plugin, config, modality, train, test, where)
 
