@@ -288,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder of the sets' files")
     parser.add_argument("--sets", type=Path, default=HERE / "solvers.yaml", help="what to train on")
+    parser.add_argument("--only", default="", help="those whose name has this in it")
     parser.add_argument("--seconds", type=float, default=300.0, help="of training, of each solver")
     parser.add_argument("--trying", type=float, default=25.0, help="seconds for each rate")
     parser.add_argument("--rates", type=float, nargs="+", default=Effort().rates, help="of Adam")
@@ -305,7 +306,9 @@ def main() -> None:
     if arguments.one:
         print(json.dumps(one(arguments.one, arguments, effort)))
         return
-    names = list(read_yaml(arguments.sets))
+    names = [name for name in read_yaml(arguments.sets) if arguments.only in name]
+    if not names:
+        parser.error(f"no set of {arguments.sets} has {arguments.only!r} in its name")
     found: dict[str, Any] = {
         "date": f"{datetime.date.today()}",
         "versions": versions(),

@@ -32,7 +32,7 @@ GPU = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 def tiny(modality="images", name="small", batch=3, **model):
     changes = {"model": {**NETWORK, **model}, "meta": {"batch_size": batch}}
     if modality == "nerf":
-        changes["modality"] = {"views": 1, "rays": 8, "points_per_ray": 4}
+        changes["modality"] = {"views": 1, "points_per_ray": 4, "fit_rays": 100}
     if modality == "voxels":
         changes["modality"] = {"points": 64}
     return Asked(load_plugin(modality).modality, name, changes)

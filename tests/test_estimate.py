@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from functa_core.runs import opening
+
 ASK = ("train", "--modality", "clips", "--estimate")
 LABELS = [
     "parameters",
@@ -119,3 +121,11 @@ def test_as_a_process_of_its_own():
     )
     assert list(parsed(done.stdout)) == LABELS
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_bfloat16_is_warned_of_where_it_is_emulated(functa, monkeypatch, pays):
+    monkeypatch.setattr(opening, "bfloat16_pays", lambda device: pays)
+    code, _, err = functa(*ASK, "--set", "meta.precision=bfloat16")
+    assert code == 0
+    assert ("no instructions for bfloat16" in err) is not pays

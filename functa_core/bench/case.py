@@ -33,7 +33,8 @@ class Case:
         model: size of the network.
         meta: of both loops. The outer gradient is never clipped and latents get no noise, as in
             the paper's code, so that all implementations do the same.
-        observations: one batch, on the device; encoding and decoding take the same one.
+        observations: one batch, on the device; an update and decoding take all of it, encoding
+            what `fitted` leaves.
         device: where everything is.
     """
 
@@ -73,6 +74,11 @@ class Case:
             device=self.device,
             precision=(meta or self.meta).kept,
         )
+
+    def fitted(self) -> Case:
+        """The same with those observations alone that a fit after training reads."""
+        encoder = self.encoder(self.learner())
+        return attrs.evolve(self, observations=encoder.context(self.observations))
 
     def latents(self) -> Float[Tensor, "B *latent"]:
         """Latents to be decoded: any will do."""

@@ -31,8 +31,8 @@ def bench(names: tuple[str, ...], device: str, out: Path | None) -> None:
     """Measure an update, encoding and decoding beside others' ways to do the same.
 
     Peers are plain PyTorch loops and, where jax is installed, the paper's mathematics in JAX. Each
-    is checked to give the same numbers before it is timed. small takes about two minutes on two
-    cores, all of them far longer.
+    is checked to give the same numbers before it is timed. small takes two to four minutes on two
+    cores, all of them more than an hour.
     """
     import json
 

@@ -133,10 +133,10 @@ class Jax(Implementation):
 
     def encoding(self) -> Work:
         """The fit alone, jitted."""
-        weights = self._weights()
+        weights, batch = self._weights(), Jax(self.case.fitted()).batch
         fit = jax.vmap(self._fit, in_axes=(None, 0))
-        compiled = self._compiled(fit, weights, self.batch)
-        return lambda: compiled(weights, self.batch)
+        compiled = self._compiled(fit, weights, batch)
+        return lambda: compiled(weights, batch)
 
     def decoding(self) -> Work:
         """The field under the forward operator, jitted."""

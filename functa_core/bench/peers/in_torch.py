@@ -103,8 +103,8 @@ class AutogradLoop(TorchImplementation):
 
     def encoding(self) -> Work:
         """The same fit, without a graph from step to step."""
-        siren = siren_of(self.case)
-        return lambda: self._fit(siren, graph=False).detach()
+        siren, fitted = siren_of(self.case), type(self)(self.case.fitted())
+        return lambda: fitted._fit(siren, graph=False).detach()
 
     def decoding(self) -> Work:
         """The forward operator on the plain field."""
