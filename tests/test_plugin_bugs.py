@@ -59,6 +59,28 @@ def test_a_bug_in_training(member, functa, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("None", "gave NoneType instead of Observations"),
+        ("found.slice(0, 0)", "gave no observations of a signal"),
+        ("attrs.evolve(found, values=found.values[0])", "gave values ("),
+        ("attrs.evolve(found, weights=found.weights[:, :1])", "gave weights (1, 1)"),
+        ("attrs.evolve(found, queries=found.queries[..., :5, :])", "gave queries ("),
+    ],
+)
+def test_observations_of_a_wrong_shape(changed, said, functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"import attrs\n{GOOD}\n    def observations(self, signals, generator=None):\n"
+        f"        found = super().observations(signals, generator)\n        return {changed}\n"
+    )
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    assert f"functa: plugin {file} failed: observations of modality 'mine' {said}" in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("member", "command"),
     [
         ("fitted", "encode"),

@@ -27,6 +27,7 @@ from functa_core.networks.products import bfloat16_pays
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
+from functa_core.runs.observed import check_observations
 
 
 @attrs.frozen(eq=False)
@@ -129,7 +130,7 @@ def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: 
     state = unprepared.prepare(train)
     modality = plugin.modality(config.modality, config.source(), state)
     for signals in (train, test):
-        modality.observations([signals[0]])
+        check_observations(modality, modality.observations([signals[0]]))
     _check_fit(modality, train[0], config)
     batches = Batches(modality, train, config)
     _check_processes(batches.size)

@@ -1,0 +1,41 @@
+"""What a modality's `observations` gave, checked before a run begins: torch would broadcast it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functa_core.blame import accuse
+from functa_core.modality import Modality
+from functa_core.observations import Observations
+
+
+def check_observations(modality: Modality[Any], given: Any) -> None:
+    """Raise, in the plugin's name, unless this is what `observations` owes of one signal.
+
+    Args:
+        modality: prepared.
+        given: what it made of a list of one signal.
+    """
+    problem = _problem(given, modality.spec.channels)
+    if problem is not None:
+        raise accuse(type(modality), "observations", problem)
+
+
+def _problem(given: Any, channels: int) -> str | None:
+    if not isinstance(given, Observations):
+        return f"gave {type(given).__name__} instead of Observations"
+    values, weights, queries = (
+        tuple(t.shape) for t in (given.values, given.weights, given.queries)
+    )
+    if len(values) != 3 or values[0] != 1 or values[2] != channels:
+        return f"gave values {values} of one signal instead of (1, N, {channels}), C of its spec"
+    count = values[1]
+    if not count:
+        return "gave no observations of a signal; what is not known has weight 0"
+    if weights != (1, count):
+        return f"gave weights {weights} for values {values} instead of (1, {count})"
+    if len(queries) not in (2, 3) or queries[:-1] not in ((count,), (1, count)):
+        return (
+            f"gave queries {queries} for values {values} instead of ({count}, Q) or (1, {count}, Q)"
+        )
+    return None
