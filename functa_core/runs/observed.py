@@ -16,19 +16,19 @@ def check_observations(modality: Modality[Any], given: Any) -> None:
         modality: prepared.
         given: what it made of a list of one signal.
     """
-    problem = _problem(given, modality.spec.channels)
+    problem = _problem(given)
     if problem is not None:
         raise accuse(type(modality), "observations", problem)
 
 
-def _problem(given: Any, channels: int) -> str | None:
+def _problem(given: Any) -> str | None:
     if not isinstance(given, Observations):
         return f"gave {type(given).__name__} instead of Observations"
     values, weights, queries = (
         tuple(t.shape) for t in (given.values, given.weights, given.queries)
     )
-    if len(values) != 3 or values[0] != 1 or values[2] != channels:
-        return f"gave values {values} of one signal instead of (1, N, {channels}), C of its spec"
+    if len(values) != 3 or values[0] != 1:
+        return f"gave values {values} of one signal instead of (1, N, C)"
     count = values[1]
     if not count:
         return "gave no observations of a signal; what is not known has weight 0"
