@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
@@ -19,6 +20,15 @@ _hook = install_import_hook(
     ],
     "typecheck.check",
 )
+
+
+@pytest.fixture
+def types_unchecked():
+    """For tests that do again, many times, what others do under the checks: these take half."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,8 @@ import pytest
 
 from functa_core.runs import opening
 
+pytestmark = pytest.mark.usefixtures("types_unchecked")
+
 ASK = ("train", "--modality", "clips", "--estimate")
 LABELS = [
     "parameters",

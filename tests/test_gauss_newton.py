@@ -217,6 +217,7 @@ def test_refused_before_anything_is_written(functa, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_whole_run(functa, tmp_path):
     out = tmp_path / "run"
     few = ["meta.steps=4", "meta.solver=gauss-newton", "modality.resolution=8", *QUICK_TASKS]

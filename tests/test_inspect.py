@@ -41,6 +41,7 @@ def test_a_modality_without_pictures_says_so(functa, tmp_path):
     assert not list((tmp_path / "p").iterdir())
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_data(functa, tmp_path):
     small = ["meta.steps=1", "modality.resolution=8", "modality.max_views=4", *QUICK_TASKS]
     assignments = [word for setting in small for word in ("--set", setting)]

@@ -13,6 +13,8 @@ from functa_core.meta.outer import gradients, update
 from functa_core.meta.problem import Problem
 from functa_core.networks.siren import SirenConfig
 
+pytestmark = pytest.mark.usefixtures("types_unchecked")
+
 MODEL = SirenConfig(latent_dim=16, width=32, depth=4, w0=10.0)
 
 

@@ -8,6 +8,8 @@ from mutants import MODULES, MUTANTS
 
 from functa_core.testing import CHECKS, Subject, run_checks
 
+pytestmark = pytest.mark.usefixtures("types_unchecked")
+
 SMALL = {"longest": 16, "points": 8}
 OF_THE_ENTRY = {"entry-point", "light-import"}
 

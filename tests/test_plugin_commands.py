@@ -178,6 +178,7 @@ def test_what_new_makes_is_tidy(name, functa, tmp_path, monkeypatch):
     assert f"functa run --modality {name}" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_new_makes_passes_its_own_tests(functa, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     functa("plugins", "new", "sea_level")

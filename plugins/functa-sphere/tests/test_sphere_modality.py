@@ -325,6 +325,7 @@ def test_the_embedded_set_is_the_same_everywhere(monkeypatch, tmp_path):
             assert np.array_equal(first["values"], again["values"])
 
 
+@pytest.mark.slow
 def test_a_run_from_the_command_line(tmp_path):
     """Train, encode another grid, decode to files; a wrong variable ends with exit code 2."""
 

@@ -348,6 +348,7 @@ def test_training_learns_and_a_run_decodes(tmp_path, options, solver):
     assert np.mean(told) > 0.4
 
 
+@pytest.mark.slow
 def test_a_whole_run(tmp_path):
     """Every command that a shape passes through, on 20 small ones."""
     shapes = np.stack([ball(8, r).numpy() for r in np.linspace(0.2, 0.45, 20)])
