@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-import jaxtyping
 import pytest
+import typecheck
 from jaxtyping import install_import_hook
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is claimed bit for bit is claimed for CPUs
@@ -22,13 +22,9 @@ _hook = install_import_hook(
 )
 
 
-@pytest.fixture
-def types_unchecked():
-    """For tests that do again, many times, what others do under the checks: these take half."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
+@pytest.fixture(autouse=True)
+def _types_checked_anew():
+    typecheck.begin()
 
 
 @pytest.fixture(autouse=True, scope="session")

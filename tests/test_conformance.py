@@ -82,6 +82,7 @@ def kit(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_in_a_process_of_its_own(tmp_path):
     file = tmp_path / "new" / "results.json"
     done = kit("clips", "--set", "modality.longest=16", "--json", file)

@@ -144,6 +144,7 @@ def test_one_that_hangs_is_given_up(tmp_path):
     assert row["reason"] == "plugin functa-hangs 0.1 did not load within 3 s"
 
 
+@pytest.mark.slow
 def test_a_good_plugin_works_beside_the_broken(listing, tmp_path):
     """Beside all of them at once, one that hangs too; tests/test_isolation.py has each alone."""
     folder, _ = listing

@@ -10,8 +10,6 @@ import pytest
 
 from functa_core.runs import opening
 
-pytestmark = pytest.mark.usefixtures("types_unchecked")
-
 ASK = ("train", "--modality", "clips", "--estimate")
 LABELS = [
     "parameters",
@@ -112,6 +110,7 @@ def test_a_limit_that_nothing_fits_is_refused_before_a_run_begins(functa):
     assert "Allow more, or lower meta.batch_size" in err
 
 
+@pytest.mark.slow
 def test_as_a_process_of_its_own():
     paths = os.pathsep.join([str(Path(__file__).parent / "plugins"), *sys.path])
     done = subprocess.run(

@@ -11,7 +11,8 @@ from PIL import Image
 
 
 @pytest.mark.parametrize(
-    ("modality", "picture"), [("images", "images.png"), ("nerf", "cameras.png")]
+    ("modality", "picture"),
+    [("images", "images.png"), pytest.param("nerf", "cameras.png", marks=pytest.mark.slow)],
 )
 def test_pictures_of_the_embedded_data(modality, picture, tmp_path):
     out = tmp_path / "new" / "look"

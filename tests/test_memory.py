@@ -13,8 +13,6 @@ from functa_core.meta.outer import gradients, update
 from functa_core.meta.problem import Problem
 from functa_core.networks.siren import SirenConfig
 
-pytestmark = pytest.mark.usefixtures("types_unchecked")
-
 MODEL = SirenConfig(latent_dim=16, width=32, depth=4, w0=10.0)
 
 
@@ -170,6 +168,7 @@ def test_what_cannot_fit_is_refused_with_the_least_it_takes(share):
         chosen(learner, problem, config)
 
 
+@pytest.mark.slow
 def test_training_under_a_limit_is_training(functa, tmp_path):
     arguments = (
         "train", "--modality", "clips", "--set", "meta.steps=4", "--set", "meta.log_every=1",

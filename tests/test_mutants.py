@@ -8,8 +8,6 @@ from mutants import MODULES, MUTANTS
 
 from functa_core.testing import CHECKS, Subject, run_checks
 
-pytestmark = pytest.mark.usefixtures("types_unchecked")
-
 SMALL = {"longest": 16, "points": 8}
 OF_THE_ENTRY = {"entry-point", "light-import"}
 
@@ -31,6 +29,7 @@ def test_one_check_alone_finds_the_defect(check, mutant):
 
 
 @pytest.mark.parametrize("number", range(len(MODULES)))
+@pytest.mark.slow
 def test_one_check_alone_finds_a_defect_of_the_entry_point(number, tmp_path, monkeypatch):
     check, text = MODULES[number]
     module = f"mutant{number}"

@@ -253,6 +253,7 @@ def test_checks_that_give_no_answer(text, said, functa, tmp_path, monkeypatch):
     assert said in err
 
 
+@pytest.mark.slow
 def test_the_conformance_kit_is_what_is_run(functa):
     code, out, _ = functa("plugins", "check", "clips", "--set", "modality.longest=16")
     assert code == 0

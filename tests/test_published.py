@@ -342,6 +342,7 @@ def test_nothing_half_written_is_left(functa, tmp_path, monkeypatch):
     assert not list((tmp_path / "run").iterdir())
 
 
+@pytest.mark.slow
 def test_gadgets_through_the_command_line(tmp_path):
     """A real process, in which jax and the others that the files name cannot be imported."""
     program = (

@@ -111,6 +111,7 @@ def test_an_interrupted_encoding_keeps_all_it_has(clips_run, data, undisturbed, 
     assert out.read_bytes() == undisturbed
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(clips_run, functa, tmp_path):
     run = ["run", "--modality", "clips", "--out", tmp_path / "run"]
     code, _, err = child("part", 1, signal.SIGKILL, *run)

@@ -280,6 +280,7 @@ def test_the_core_comes_first_then_the_modalitys_plugin(functa, tmp_path):
         (GOOD.replace("functa_tasks", "functa_task"), {"entry-point"}),
     ],
 )
+@pytest.mark.slow
 def test_the_conformance_kit_looks_at_a_plugin_of_tasks_alone(text, failed, tmp_path, monkeypatch):
     name = f"kit_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     install_all(tmp_path, [(name, name, text.replace('"loudest"', f'"{name}"'))])

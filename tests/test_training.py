@@ -78,6 +78,7 @@ def wait_for_checkpoint(run: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_kill_and_interrupt_and_resume_end_bit_for_bit_the_same(tmp_path):
     straight = child(tmp_path / "straight")
     assert straight.wait(timeout=120) == 0

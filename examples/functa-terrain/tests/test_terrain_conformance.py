@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from functa_core.testing import Subject, conformance, run_checks
 from terrain_on_disk import slope
 
 test_conformance = conformance("terrain", resolution=8, points=32)
 
 
+@pytest.mark.slow
 def test_conformance_of_metres_with_holes(tmp_path: Path) -> None:
     heights = np.stack([slope(16, 16, low) for low in range(0, 500, 100)])
     heights[0, :3, :5] = np.nan

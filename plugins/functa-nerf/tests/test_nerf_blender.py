@@ -303,6 +303,7 @@ def test_mixed_layouts_are_refused_but_a_scene_s_own_point_cloud_is_not(lego, tm
         assert word in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_lone_scene_is_trained_and_scored_by_the_command(lego, tmp_path):
     small = ["meta.steps=3", "modality.fit_rays=32", "modality.resolution=8", "model.width=16"]
     small += ["modality.outputs=[png]", "tasks.generate.model=flow", "tasks.generate.flow_steps=2"]

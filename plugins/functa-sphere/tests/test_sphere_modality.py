@@ -246,6 +246,7 @@ def opened(artefacts):
             yield artefact.path.name, image.copy(), getattr(image, "n_frames", 1)
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path, run):
     signals = list(run.dataset("train"))
     fields = [Vertical(3, 2)] * 4

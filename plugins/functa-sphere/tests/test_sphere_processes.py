@@ -16,6 +16,7 @@ def ended_well(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_maps_of_grib_files_are_drawn_by_a_process_that_ends_well(tmp_path):
     """ecCodes and pyproj bring a PROJ each, and together these crash the process at its end."""
     write_grib(tmp_path / "x.grib", temperatures(times=2).t.values)
