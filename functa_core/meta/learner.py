@@ -41,8 +41,13 @@ class MetaConfig:
         low=0,
         high=1,
     )
+    # Nearly every update is cut. The gradients of the beginning are up to a thousand times those of
+    # the end, and Adam's second moment would hold its steps down long after them.
     clip: float | None = option(
-        1.0, "norm that the outer gradient is cut to, against spikes; null for never", above=0
+        0.01,
+        "norm that the outer gradient is cut to; so small, it makes all updates alike to Adam, and "
+        "spikes harmless; null for never",
+        above=0,
     )
     l2_weight: float = option(0.0, "weight of a latent's squared norm in both losses", low=0)
     latent_noise: float = option(
