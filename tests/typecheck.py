@@ -53,6 +53,6 @@ def _trust(module: str, qualname: str) -> None:
     elif isinstance(found, property):
         found = found.fget
     while inspect.isfunction(found):  # other decorators around jaxtyping's, and the function in it
-        found.__no_type_check__ = True  # type: ignore[attr-defined]
         _trusted.append(found)
+        _trusted[-1].__no_type_check__ = True
         found = getattr(found, "__wrapped__", None)

@@ -41,11 +41,11 @@ class MetaConfig:
         low=0,
         high=1,
     )
-    # Nearly every update is cut. The gradients of the beginning are up to a thousand times those of
-    # the end, and Adam's second moment would hold its steps down long after them.
+    # The gradients of the beginning are up to a thousand times those of the end, and Adam's second
+    # moment would hold its steps down long after them. Mostly every update is cut.
     clip: float | None = option(
         0.01,
-        "norm that the outer gradient is cut to; so small, it makes all updates alike to Adam, and "
+        "norm that the outer gradient is cut to; so small, most updates are alike to Adam, and "
         "spikes harmless; null for never",
         above=0,
     )

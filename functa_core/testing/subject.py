@@ -33,7 +33,7 @@ SIGNALS = 3
 MOST = 96
 """Observations of a signal that numbers are compared at."""
 NETWORK = SirenConfig(latent_dim=4, width=8, depth=3, w0=8.0)
-# At the default limit steps are so even that training on a constant lowers any loss in passing.
+# At the default limit of 0.01 a modality that trains on a constant passed the check of training.
 META = MetaConfig(inner_steps=2, lr=1e-2, clip=1.0)
 
 
