@@ -4,8 +4,13 @@ To look for new ones: `pytest --hypothesis-profile=default`.
 """
 
 import os
+import sys
 
 from hypothesis import HealthCheck, settings
+
+# Compiled modules are kept: each of the hundred processes that tests start compiles them otherwise.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Each process of the tests, and each that it starts, has one core: two processes with two threads
 # each on two cores wait for one another far longer than they compute. Before torch is imported.

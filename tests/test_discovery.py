@@ -153,32 +153,33 @@ def test_a_good_plugin_works_beside_the_broken(listing, tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-def test_asking_for_a_broken_one_shows_its_failure(listing):
+def test_asking_for_a_broken_one_shows_its_failure(listing, functa, monkeypatch):
     folder, _ = listing
-    done = functa(folder, "config", "--modality", "b0")
-    assert done.returncode == 2
-    assert "plugin functa-broken0 0.1 failed at import: ModuleNotFoundError" in done.stderr
-    assert "pip uninstall functa-broken0" in done.stderr
-    done = functa(folder, "config", "--modality", "twin")
-    assert done.returncode == 2
-    assert "functa-twin_a 0.1 and functa-twin_b 0.1" in done.stderr
+    monkeypatch.syspath_prepend(folder)
+    code, _, err = functa("config", "--modality", "b0")
+    assert code == 2
+    assert "plugin functa-broken0 0.1 failed at import: ModuleNotFoundError" in err
+    assert "pip uninstall functa-broken0" in err
+    code, _, err = functa("config", "--modality", "twin")
+    assert code == 2
+    assert "functa-twin_a 0.1 and functa-twin_b 0.1" in err
 
 
-def test_known_but_not_installed_says_how_to_install(tmp_path):
+def test_known_but_not_installed_says_how_to_install(functa, tmp_path, monkeypatch):
+    monkeypatch.setenv("FUNCTA_REGISTRY", str(tmp_path / "r.yaml"))
     (tmp_path / "r.yaml").write_text(
         "- {name: tides, distribution: functa-tides, source: nowhere, entry_point: functa_tides,"
         " api_version: 1, description: Tides.}"
     )
-    known = {"FUNCTA_REGISTRY": str(tmp_path / "r.yaml")}
-    done = functa(tmp_path, "config", "--modality", "tides", **known)
-    assert done.returncode == 2
-    assert "pip install functa-tides" in done.stderr
-    done = functa(tmp_path, "config", "--modality", "tide", **known)
-    assert "Did you mean 'tides'?" in done.stderr
+    code, _, err = functa("config", "--modality", "tides")
+    assert code == 2
+    assert "pip install functa-tides" in err
+    _, _, err = functa("config", "--modality", "tide")
+    assert "Did you mean 'tides'?" in err
     (tmp_path / "r.yaml").write_text("- {nme: tides}")
-    done = functa(tmp_path, "config", "--modality", "tides", **known)
-    assert done.returncode == 2
-    assert "catalogue" in done.stderr
+    code, _, err = functa("config", "--modality", "tides")
+    assert code == 2
+    assert "catalogue" in err
 
 
 def test_help_and_version_import_neither_torch_nor_plugins(tmp_path):

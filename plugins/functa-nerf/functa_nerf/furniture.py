@@ -1,16 +1,21 @@
 """Furniture made of simple solids: the objects of the embedded set.
 
 Lengths are in arbitrary units (an object is scaled afterwards), z is up, and −y is the front.
+
+trimesh is imported by what needs it: the finished set is in the cache, and it takes a second.
 """
 
 from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
-import trimesh
+
+if TYPE_CHECKING:
+    import trimesh
 
 Colour = tuple[float, float, float]
 SECTIONS = 20
@@ -40,11 +45,15 @@ def palette(rng: np.random.Generator, count: int) -> list[Colour]:
 
 def box(low: tuple[float, float, float], high: tuple[float, float, float], colour: Colour) -> Part:
     """A box between two corners."""
+    import trimesh
+
     return Part(trimesh.creation.box(bounds=[low, high]), colour)
 
 
 def turned(profile: list[tuple[float, float]], colour: Colour) -> Part:
     """A solid of revolution about the vertical axis; profile: (radius, height), upwards."""
+    import trimesh
+
     closed = [(0.0, profile[0][1]), *profile, (0.0, profile[-1][1])]
     return Part(trimesh.creation.revolve(np.array(closed), sections=SECTIONS), colour)
 

@@ -1,4 +1,8 @@
-"""The `nerf` modality: scenes seen from many views, as neural radiance fields."""
+"""The `nerf` modality: scenes seen from many views, as neural radiance fields.
+
+What draws, writes or reads meshes is imported where it is used: matplotlib and trimesh take longer
+to import than all else together, and most commands need neither.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +33,14 @@ from functa_core import (
     State,
     UserError,
 )
-from functa_nerf import pictures
 from functa_nerf.baselines import mean_view, nearest_scene
 from functa_nerf.benchmarks import BENCHMARKS
-from functa_nerf.camera_picture import write_cameras
 from functa_nerf.cameras import Lens, Orbit, orbit_of
 from functa_nerf.checks import check_poses
 from functa_nerf.config import NerfConfig
 from functa_nerf.embedded import embedded
 from functa_nerf.inspection import describe
-from functa_nerf.layouts import find_layout, scene_files
 from functa_nerf.masks import masks
-from functa_nerf.meshes import MeshOptions
-from functa_nerf.outputs import Outputs
 from functa_nerf.planes import Undetermined, depth_range, furthest_coordinate, range_notes
 from functa_nerf.published import recognise
 from functa_nerf.reading import SceneReader, Wanted, background_notes
@@ -216,6 +215,8 @@ class Nerf(Modality[Scene]):
         self, field: Field, out: Path, names: Sequence[str], resolution: int | None = None
     ) -> list[Artefact]:
         """For each latent the kinds of files that `outputs` names, one latent after the other."""
+        from functa_nerf.outputs import Outputs
+
         outputs = Outputs(self._turntable, self.config, out)
         scenes = [outputs.scene(field[i : i + 1], n, resolution) for i, n in enumerate(names)]
         return [artefact for scene in scenes for artefact in scene]
@@ -224,6 +225,9 @@ class Nerf(Modality[Scene]):
         self, signals: Sequence[Scene], fields: Sequence[Field], out: Path
     ) -> list[Artefact]:
         """Held-out views beside their renderings, the way there, turns and surfaces."""
+        from functa_nerf.outputs import Outputs
+        from functa_nerf.pictures import write_views
+
         shown = list(signals[:FIGURE_SCENES])
         rows = [
             (scene.id, self._held_out_views(fields[-1][i : i + 1], scene, FIGURE_VIEWS))
@@ -235,7 +239,7 @@ class Nerf(Modality[Scene]):
         scenes = [fields[-1][i : i + 1] for i in range(len(shown))]
         turns = [table.turn(scene, table.native_side) for scene in scenes]
         written = [
-            pictures.write_views(rows, (table.near, table.far), out / "views.png"),
+            write_views(rows, (table.near, table.far), out / "views.png"),
             self._write_fits(
                 shown, labelled, out / "steps.png", "A held-out view after 0, 1, … inner steps."
             ),
@@ -261,6 +265,8 @@ class Nerf(Modality[Scene]):
         out: Path,
     ) -> list[Artefact]:
         """The first context view of each scene: what was observed of it, completions, the truth."""
+        from functa_nerf.pictures import write_masked
+
         rows = []
         for i, (scene, seen) in enumerate(zip(signals, visible, strict=True)):
             place = int((~scene.hidden(self.config.held_out_every)).nonzero()[0])
@@ -271,10 +277,12 @@ class Nerf(Modality[Scene]):
                 for label, field in fields.items()
             }
             rows.append((scene.id, scene.images[place].float() / 255, shown, fits))
-        return [pictures.write_masked(rows, out / "imputed.png")]
+        return [write_masked(rows, out / "imputed.png")]
 
     def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
         """A GIF of all ways side by side, there and back, seen from one camera."""
+        from functa_nerf.pictures import write_ways
+
         table = self._turntable
         lens = table.lens.fitted(table.native_side)
         frames = [
@@ -282,12 +290,14 @@ class Nerf(Modality[Scene]):
             for i in range(len(next(iter(fields.values()))))
         ]
         path = out / "animation.gif"
-        pictures.write_ways(frames, path)
+        write_ways(frames, path)
         caption = f"From one scene to another, from one camera; {', '.join(fields)} side by side."
         return [Artefact(path, "image/gif", caption)]
 
     def gallery(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
         """A PNG with a column of scenes for each set, all seen by the first camera of the turn."""
+        from functa_nerf.pictures import write_gallery
+
         table = self._turntable
         lens = table.lens.fitted(table.native_side)
         views = {
@@ -296,7 +306,7 @@ class Nerf(Modality[Scene]):
             ]
             for name, field in fields.items()
         }
-        return [pictures.write_gallery(views, out / "gallery.png")]
+        return [write_gallery(views, out / "gallery.png")]
 
     def describe(self, signals: Dataset[Scene]) -> Mapping[str, str]:
         """Views, lens and cameras of the data."""
@@ -304,6 +314,8 @@ class Nerf(Modality[Scene]):
 
     def preview(self, signals: Dataset[Scene], out: Path) -> list[Artefact]:
         """Where the cameras of the first scene stand, where they look and what they see."""
+        from functa_nerf.camera_picture import write_cameras
+
         path = out / "cameras.png"
         return [write_cameras(signals[0], self._planes, self.config.held_out_every, path)]
 
@@ -331,6 +343,9 @@ class Nerf(Modality[Scene]):
 
     @cached_property
     def _reader(self) -> SceneReader:
+        from functa_nerf.layouts import find_layout, scene_files
+        from functa_nerf.meshes import MeshOptions
+
         assert self.source.path is not None
         config, files = self.config, scene_files(self.source.path)
         skip_bad = self.source.skip_bad
@@ -396,6 +411,8 @@ class Nerf(Modality[Scene]):
         self, scenes: Sequence[Scene], fields: Mapping[str, Field], path: Path, caption: str
     ) -> Artefact:
         """The first held-out view of each scene beside the fields' renderings of it."""
+        from functa_nerf.pictures import write_fits
+
         rows = []
         for i, scene in enumerate(scenes):
             views = {
@@ -404,4 +421,4 @@ class Nerf(Modality[Scene]):
             }
             target = next(iter(views.values()))[0]
             rows.append((scene.id, target, {label: v.colour for label, (_, v) in views.items()}))
-        return pictures.write_fits(rows, path, caption)
+        return write_fits(rows, path, caption)

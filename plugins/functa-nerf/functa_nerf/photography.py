@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -49,6 +48,8 @@ def photograph(
 
     Both sides of a triangle are seen, each lit as what faces the camera.
     """
+    import trimesh  # a second, which nobody who has the views in the cache should wait for
+
     corners = surface.triangles.reshape(-1, 3)
     mesh: Any = trimesh.Trimesh(
         corners, np.arange(len(corners)).reshape(-1, 3), process=False, validate=False

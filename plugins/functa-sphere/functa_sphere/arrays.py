@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import healpy
 import numpy as np
 
 from functa_core import ArrayFile, Dataset, UserError
 from functa_sphere.collection import Channel, Collection
 from functa_sphere.grids import Grid, HealpixGrid, LatLonGrid
 from functa_sphere.ordering import eastward, north_to_south
-from functa_sphere.selecting import Wanted, pick_names
+from functa_sphere.wanted import Wanted, pick_names
 
 Arrays = Mapping[str, np.ndarray]
 Load = Callable[[int], np.ndarray]
@@ -88,6 +87,8 @@ def _gridded(arrays: Arrays, path: Path) -> tuple[Load, Grid, int]:
 
 def _cells(arrays: Arrays, path: Path) -> tuple[Load, Grid, int]:
     """What loads a field (N, C) in the RING order of HEALPix, that grid, and C."""
+    import healpy  # more than a second, which other grids need not wait for
+
     values = arrays["values"]
     if values.ndim not in (2, 3) or not healpy.isnpixok(values.shape[1]):
         raise UserError(

@@ -17,7 +17,8 @@ from functa_sphere.conventions import Axes, axes_of, time_text, valid_time, with
 from functa_sphere.grids import LatLonGrid
 from functa_sphere.opening import open_datasets
 from functa_sphere.ordering import eastward, north_to_south
-from functa_sphere.selecting import Wanted, pick_variables
+from functa_sphere.selecting import pick_variables
+from functa_sphere.wanted import Wanted
 
 IN_MEMORY = 2**30
 """Bytes up to which a variable is read once and kept; a larger one is read field by field."""

@@ -1,4 +1,7 @@
-"""Where a field is given: cells of a latitude-longitude grid or of a HEALPix tessellation."""
+"""Where a field is given: cells of a latitude-longitude grid or of a HEALPix tessellation.
+
+healpy and scipy are imported by what needs them: they take longer than all else together.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,8 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import attrs
-import healpy
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.spatial import cKDTree
 
 SAME_DEGREES = 1e-4
 """Coordinates closer than this are the same: float32 degrees are no better than that."""
@@ -146,6 +147,8 @@ class HealpixGrid:
     @cached_property
     def points(self) -> Float64[np.ndarray, "n 3"]:
         """Unit vectors of the cells."""
+        import healpy
+
         return np.stack(healpy.pix2vec(self.nside, np.arange(self.count)), axis=-1)
 
     @cached_property
@@ -156,6 +159,8 @@ class HealpixGrid:
     @property
     def spacing(self) -> float:
         """Greatest distance between a point and the nearest cell, roughly, in degrees."""
+        import healpy
+
         return float(np.rad2deg(healpy.max_pixrad(self.nside)))
 
     def same_as(self, other: Grid) -> bool:
@@ -185,6 +190,8 @@ class NearestCell:
     """Which cell of a grid a point lies in or next to."""
 
     def __init__(self, grid: Grid) -> None:
+        from scipy.spatial import cKDTree
+
         self._tree = cKDTree(grid.points)
         # The chord of an angle θ is 2 sin(θ/2).
         self._reach = 2 * np.sin(np.deg2rad(min(grid.spacing, 90.0)) / 2)

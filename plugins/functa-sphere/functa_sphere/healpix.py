@@ -13,14 +13,7 @@ from jaxtyping import Float, Float32
 from functa_core import UserError
 from functa_sphere.collection import Channel, Collection
 from functa_sphere.grids import HealpixGrid
-from functa_sphere.selecting import Wanted, pick_names
-
-FITS = (".fits", ".fit", ".fits.gz", ".fit.gz")
-
-
-def is_fits(path: Path) -> bool:
-    """Whether a file is named as FITS files are."""
-    return path.name.lower().endswith(FITS)
+from functa_sphere.wanted import Wanted, pick_names
 
 
 def read_healpix(path: Path, wanted: Wanted) -> Collection:

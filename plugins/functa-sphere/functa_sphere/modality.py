@@ -31,7 +31,6 @@ from functa_core import (
 from functa_sphere.benchmarks import BENCHMARKS
 from functa_sphere.codec import filled, jpeg2000
 from functa_sphere.collection import Channel, Collection, Map, held_out, split_of
-from functa_sphere.conventions import time_text
 from functa_sphere.embedded import embedded
 from functa_sphere.grids import Grid, HealpixGrid, LatLonGrid, grid_from
 from functa_sphere.masks import MASKS
@@ -40,7 +39,7 @@ from functa_sphere.output import Atlas
 from functa_sphere.reading import read
 from functa_sphere.sampling import draw_by_area
 from functa_sphere.scaling import Scaling, runs_of
-from functa_sphere.selecting import Wanted
+from functa_sphere.wanted import Wanted
 
 
 class Sphere(Modality[Map]):
@@ -303,6 +302,8 @@ class Sphere(Modality[Map]):
         }
         test = held_out(collection, self.source.test_fraction)
         if collection.is_test is None and test is not None:
+            from functa_sphere.conventions import time_text  # and xarray
+
             times = collection.distinct_times
             pairs = zip(collection.times or (), test, strict=True)
             late = len({time for time, is_test in pairs if is_test})

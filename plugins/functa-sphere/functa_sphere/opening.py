@@ -9,15 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from functa_core import UserError
-
-NETCDF = (".nc", ".nc4", ".cdf", ".netcdf")
-GRIB = (".grib", ".grib2", ".grb", ".grb2")
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether a folder is a Zarr store."""
-    marks = (".zgroup", ".zmetadata", "zarr.json")
-    return path.is_dir() and (path.suffix == ".zarr" or any((path / m).exists() for m in marks))
+from functa_sphere.kinds import GRIB, is_zarr
 
 
 def open_datasets(path: Path) -> tuple[list[xr.Dataset], list[str]]:

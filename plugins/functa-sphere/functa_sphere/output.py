@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float32, Float64
 from functa_core import Artefact, Dataset, Field
 from functa_sphere.collection import Channel, Map
 from functa_sphere.grids import Grid, HealpixGrid, NearestCell
-from functa_sphere.healpix import write_healpix
 from functa_sphere.pictures import (
     Panel,
     Row,
@@ -24,7 +23,6 @@ from functa_sphere.pictures import (
 )
 from functa_sphere.scaling import Scaling, mask_of
 from functa_sphere.views import View, mollweide, plate
-from functa_sphere.writing import write_netcdf
 
 MAP_PIXELS = 180
 """Height of a map."""
@@ -115,6 +113,9 @@ class Atlas:
 
     def _write(self, field: Field, out: Path, name: str, grid: Grid) -> Artefact:
         """The values of one latent on a grid."""
+        from functa_sphere.healpix import write_healpix
+        from functa_sphere.writing import write_netcdf
+
         values = self.known_values(field, grid.points)[0]
         if isinstance(grid, HealpixGrid):
             path = out / f"{name}.fits"

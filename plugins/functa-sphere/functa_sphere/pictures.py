@@ -1,16 +1,17 @@
-"""Maps and spinning globes."""
+"""Maps and spinning globes.
+
+matplotlib is imported by what draws with it: all commands of the modality import this module.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
-import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
 from functa_sphere.coastlines import land_share, look_up
@@ -72,6 +73,8 @@ class Row:
 
 def write_sheet(path: Path, view: View, rows: Sequence[Row], coastlines: bool) -> None:
     """Draw rows of maps, with a bar of colours beside the last map of each scale."""
+    from matplotlib.figure import Figure
+
     columns = len(rows[0].panels)
     figure = Figure(figsize=(3.1 * columns + 0.6, 1.75 * len(rows) + 0.15), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -98,9 +101,9 @@ def write_sheet(path: Path, view: View, rows: Sequence[Row], coastlines: bool) -
 
 
 def _draw(
-    axes: Axes, view: View, panel: Panel, limits: tuple[float, float], coastlines: bool
+    axes: Any, view: View, panel: Panel, limits: tuple[float, float], coastlines: bool
 ) -> None:
-    """One map."""
+    """One map, on a matplotlib Axes."""
     axes.imshow(
         colour(panel.values, view, limits, SIGNED if panel.signed else COLOURS),
         interpolation="antialiased",
@@ -120,6 +123,8 @@ def colour(
     values: Raster, view: View, limits: tuple[float, float], colours: str = COLOURS
 ) -> UInt8[np.ndarray, "h w 4"]:
     """Values as colours, grey where nothing is known and transparent outside the sphere."""
+    import matplotlib
+
     low, high = limits
     share = (values - low) / max(high - low, 1e-12)
     picture = matplotlib.colormaps[colours](np.nan_to_num(share.clip(0, 1)), bytes=True)

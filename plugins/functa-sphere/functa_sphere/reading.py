@@ -10,10 +10,8 @@ import attrs
 from functa_core import UserError
 from functa_sphere.arrays import read_arrays
 from functa_sphere.collection import Channel, Collection, checked, concatenate
-from functa_sphere.gridded import read_gridded
-from functa_sphere.healpix import is_fits, read_healpix
-from functa_sphere.opening import GRIB, NETCDF, is_zarr
-from functa_sphere.selecting import Wanted
+from functa_sphere.kinds import GRIB, NETCDF, is_fits, is_zarr
+from functa_sphere.wanted import Wanted
 
 READ = "NetCDF (.nc), GRIB (.grib), Zarr, HEALPix maps (.fits) and .npz files are read."
 
@@ -46,7 +44,14 @@ def _in_folders(path: Path) -> bool:
 
 
 def _read_file(path: Path, wanted: Wanted) -> Collection:
-    return read_healpix(path, wanted) if is_fits(path) else read_gridded(path, wanted)
+    # Each with a library that takes half a second or more to import.
+    if is_fits(path):
+        from functa_sphere.healpix import read_healpix
+
+        return read_healpix(path, wanted)
+    from functa_sphere.gridded import read_gridded
+
+    return read_gridded(path, wanted)
 
 
 def _read_folder(folder: Path, wanted: Wanted, skip_bad: bool) -> Collection:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import attrs
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.special import sph_harm_y
 
 from functa_sphere.grids import unit_vectors
 
@@ -34,6 +33,8 @@ class Earth:
     @classmethod
     def of(cls, points: Points, land: Values, highest: int = 12) -> Earth:
         """With the orthonormal real harmonics of degree 1 to `highest`."""
+        from scipy.special import sph_harm_y  # a third of a second, and the fields are in the cache
+
         theta = np.arccos(points[:, 2].clip(-1, 1))
         phi = np.arctan2(points[:, 1], points[:, 0])
         rows, degrees = [], []

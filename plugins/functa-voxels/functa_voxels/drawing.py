@@ -9,7 +9,8 @@ import trimesh
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from functa_voxels.meshing import TO_Z_UP, surface
+from functa_voxels.axes import TO_Z_UP
+from functa_voxels.meshing import surface
 
 Picture: TypeAlias = UInt8[np.ndarray, "s s 3"]
 Colour: TypeAlias = tuple[float, float, float]

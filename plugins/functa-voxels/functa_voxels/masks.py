@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Generator, Tensor
 
 from functa_core import Mask, Observations
-from functa_voxels.meshing import TO_Z_UP
+from functa_voxels.axes import TO_Z_UP
 
 RIGHT, FRONT, ABOVE = (1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0)
 """Directions where z is up; pictures are seen from the front and the right."""

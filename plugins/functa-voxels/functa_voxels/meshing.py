@@ -12,14 +12,8 @@ from jaxtyping import Float
 from skimage.measure import marching_cubes
 
 from functa_core import Artefact
+from functa_voxels.axes import TO_Z_UP
 from functa_voxels.measures import THRESHOLD
-
-TO_Z_UP = {
-    "x": np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]),
-    "y": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
-    "z": np.eye(3),
-}
-"""Rotations that bring the axis that is up to z."""
 
 
 def surface(occupancy: Float[np.ndarray, "r r r"]) -> trimesh.Trimesh | None:

@@ -1,4 +1,8 @@
-"""The modality `voxels`: solid shapes as occupancy fields."""
+"""The modality `voxels`: solid shapes as occupancy fields.
+
+What draws, writes or reads shapes is imported where it is used: trimesh takes longer to import than
+all else together, and most commands do not need it.
+"""
 
 from __future__ import annotations
 
@@ -29,25 +33,12 @@ from functa_core import (
     UserError,
     grid,
 )
-from functa_voxels.animations import write_animation, write_mesh_sequence
 from functa_voxels.benchmarks import BENCHMARKS
 from functa_voxels.codec import packed_bits
 from functa_voxels.config import VoxelsConfig
 from functa_voxels.embedded import embedded
 from functa_voxels.masks import masks
 from functa_voxels.measures import METRICS
-from functa_voxels.meshing import write_meshes
-from functa_voxels.pictures import (
-    PREVIEW_COLUMNS,
-    PREVIEW_ROWS,
-    write_fits,
-    write_gallery,
-    write_masked,
-    write_preview,
-    write_steps,
-    write_views,
-)
-from functa_voxels.reading import read
 from functa_voxels.sampling import cells_near_surface, fixed_cells, random_cells
 
 Shape = np.ndarray
@@ -110,6 +101,8 @@ class Voxels(Modality[Shape]):
     @cached_property
     def _everything(self) -> Dataset[Shape]:
         """All shapes of the source: read once, for however many splits are asked for."""
+        from functa_voxels.reading import read
+
         side = self.config.resolution if self._state is None else self._side
         path = embedded() if self.source.path is None else self.source.path
         return read(path, side, self.config.labels, self.source.skip_bad, self.source.keep)
@@ -230,6 +223,9 @@ class Voxels(Modality[Shape]):
             names: B file stems.
             resolution: cells a side of marching cubes; None for the native ones.
         """
+        from functa_voxels.meshing import write_meshes
+        from functa_voxels.pictures import write_views
+
         artefacts: list[Artefact] = []
         for i, name in enumerate(names):
             (occupancy,) = self.decode(field[i : i + 1], resolution).numpy()
@@ -241,6 +237,8 @@ class Voxels(Modality[Shape]):
         self, signals: Sequence[Shape], fields: Sequence[Field], out: Path
     ) -> list[Artefact]:
         """Two PNGs: targets beside fits and beside finer ones; and fits after each inner step."""
+        from functa_voxels.pictures import write_fits, write_steps
+
         count = min(len(signals), FIGURE_SHAPES)
         targets = [np.asarray(signal, np.float32) for signal in signals[:count]]
         steps = [self.decode(field[:count]).numpy() for field in fields]
@@ -260,6 +258,8 @@ class Voxels(Modality[Shape]):
         out: Path,
     ) -> list[Artefact]:
         """A PNG: the filled cells that were seen, completions with their IoU, the truth."""
+        from functa_voxels.pictures import write_masked
+
         fits = {name: self.decode(field).numpy() for name, field in fields.items()}
         cells = self._scored.numpy()
         seen = np.zeros((len(signals), self._side**3), bool)
@@ -271,6 +271,8 @@ class Voxels(Modality[Shape]):
 
     def animate(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
         """A GIF of all ways side by side, and for each a zip of one GLB mesh a frame."""
+        from functa_voxels.animations import write_animation, write_mesh_sequence
+
         ways = {name: self.decode(field).numpy() for name, field in fields.items()}
         up = self.config.up
         return [
@@ -283,6 +285,8 @@ class Voxels(Modality[Shape]):
 
     def gallery(self, fields: Mapping[str, Field], out: Path) -> list[Artefact]:
         """A PNG with a column of shapes for each set."""
+        from functa_voxels.pictures import write_gallery
+
         sets = {name: self.decode(field).numpy() for name, field in fields.items()}
         return [write_gallery(sets, self.config.up, out / "gallery.png")]
 
@@ -303,6 +307,8 @@ class Voxels(Modality[Shape]):
 
     def preview(self, signals: Dataset[Shape], out: Path) -> list[Artefact]:
         """A sheet of training shapes, evenly taken from the set."""
+        from functa_voxels.pictures import PREVIEW_COLUMNS, PREVIEW_ROWS, write_preview
+
         count = min(len(signals), PREVIEW_COLUMNS * PREVIEW_ROWS)
         chosen = [i * len(signals) // count for i in range(count)]
         labels = signals.labels

@@ -9,11 +9,8 @@ from jaxtyping import Bool
 
 from functa_core import Dataset, UserError
 from functa_voxels.arrays import read_arrays
-from functa_voxels.folders import read_folder
-from functa_voxels.meshes import ENDINGS
 
 ARRAYS = (".npy", ".npz")
-FILES = (".binvox", ".zip", *sorted(ENDINGS))
 
 
 def read(
@@ -32,12 +29,18 @@ def read(
         UserError: there is nothing at `path`, it is of another kind, or its content is unusable.
     """
     suffix = path.suffix.lower()
-    kinds = f"an .npy or .npz file, or a folder or zip of {', '.join(FILES)} files"
-    if not path.exists():
-        raise UserError(f"{path}: there is no such file or folder.\nShapes are read from {kinds}.")
     if path.is_file() and suffix in ARRAYS:
         return read_arrays(path, side, skip_bad, keep)
-    if path.is_dir() or suffix in FILES:
+
+    # trimesh, which these import, takes a second.
+    from functa_voxels.folders import read_folder
+    from functa_voxels.meshes import ENDINGS
+
+    files = (".binvox", ".zip", *sorted(ENDINGS))
+    kinds = f"an .npy or .npz file, or a folder or zip of {', '.join(files)} files"
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder.\nShapes are read from {kinds}.")
+    if path.is_dir() or suffix in files:
         return read_folder(path, side, labels, skip_bad)
     named = f"a {suffix} file" if suffix else "a file without a suffix"
     raise UserError(f"{path} is {named}, which is not read.\nGive {kinds}.")
