@@ -134,6 +134,7 @@ def test_unreadable_metadata_is_named_and_left_out(tmp_path, monkeypatch, capsys
     assert capsys.readouterr().err.count("nobodys-1.0.dist-info cannot be read") == 1
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_given_up(tmp_path):
     text = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(1e6)"
     install(tmp_path, "hangs", "hangs", text)

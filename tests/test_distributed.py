@@ -103,6 +103,7 @@ def alone(functa, *arguments: object) -> None:
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_and_one_of_them_speaks_and_writes(functa, tmp_path):
     arguments = ("train", "--modality", "clips", *OPTIONS)
     alone(functa, *arguments, "--out", tmp_path / "one")
@@ -133,7 +134,7 @@ print(distributed.together(work), connections())
 """
 
 
-@pytest.mark.parametrize("code", [0, 2])
+@pytest.mark.parametrize("code", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_connections_are_given_up_before_python_ends(code):
     """A thread of theirs aborts the process if it lets go of a tensor later."""
     told = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}

@@ -73,6 +73,7 @@ def test_more_of_anything_takes_more(functa):
     assert work("meta.batch_size=8", "meta.group=8") > little
 
 
+@pytest.mark.slow
 def test_a_limit_is_seen(functa):
     sets = ("--set", "modality.points=null", "--set", "modality.longest=300")
     code, out, _ = functa(*ASK, *sets, "--set", "meta.max_memory=0.0003")

@@ -1,9 +1,5 @@
 """`functa inspect --out`, and the same pictures of the data in the report."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from distributions import QUICK_TASKS
@@ -14,16 +10,11 @@ from PIL import Image
     ("modality", "picture"),
     [("images", "images.png"), pytest.param("nerf", "cameras.png", marks=pytest.mark.slow)],
 )
-def test_pictures_of_the_embedded_data(modality, picture, tmp_path):
+def test_pictures_of_the_embedded_data(functa, modality, picture, tmp_path):
     out = tmp_path / "new" / "look"
-    done = subprocess.run(
-        [sys.executable, "-m", "functa_core", "inspect", "--modality", modality, "--out", out],
-        capture_output=True,
-        text=True,
-        env=os.environ,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"{out / picture}: " in done.stdout.splitlines()[-1]
+    code, printed, err = functa("inspect", "--modality", modality, "--out", out)
+    assert code == 0, err
+    assert f"{out / picture}: " in printed.splitlines()[-1]
     assert [path.name for path in out.iterdir()] == [picture]
     with Image.open(out / picture) as image:
         assert len(np.unique(np.asarray(image.convert("L")))) > 20

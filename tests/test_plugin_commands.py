@@ -261,6 +261,7 @@ def test_the_conformance_kit_is_what_is_run(functa):
     assert "clips: ok" in out
 
 
+@pytest.mark.slow
 def test_checks_say_what_is_wrong_with_what_they_were_given(functa, tmp_path):
     code, _, err = functa("plugins", "check", "clips", "--data", tmp_path / "none.npz")
     assert code == 2

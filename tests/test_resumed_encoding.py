@@ -82,7 +82,12 @@ def undisturbed(clips_run, data, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("moment", "count", "done"),
-    [("part", 6, 96), ("draft", 3, 32), ("draft", 8, 100), ("end", 1, 100)],
+    [
+        ("part", 6, 96),
+        ("draft", 3, 32),
+        pytest.param("draft", 8, 100, marks=pytest.mark.slow),
+        pytest.param("end", 1, 100, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_encoding_goes_on_by_itself(
     moment, count, done, clips_run, data, undisturbed, functa, tmp_path

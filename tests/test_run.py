@@ -178,8 +178,10 @@ def test_resume_starts_afresh_where_there_is_nothing(functa, tmp_path, clips_run
     "lost",
     [
         ["report.html"],
-        ["report.html", "metrics.json"],
-        ["report.html", "metrics.json", "functaset/test.safetensors"],
+        pytest.param(["report.html", "metrics.json"], marks=pytest.mark.slow),
+        pytest.param(
+            ["report.html", "metrics.json", "functaset/test.safetensors"], marks=pytest.mark.slow
+        ),
         ["report.html", "metrics.json", "functaset/test.safetensors", "weights.safetensors"],
     ],
     ids=lambda lost: lost[-1],

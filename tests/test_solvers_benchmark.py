@@ -44,6 +44,7 @@ def sets(tmp_path):
     return tmp_path / "sets.yaml"
 
 
+@pytest.mark.slow
 def test_the_command_writes_curves_and_a_picture(solvers, sets, monkeypatch):
     folder = sets.parent
     out, picture = folder / "results" / "found.json", folder / "pictures" / "curves.png"

@@ -2,7 +2,10 @@
 
 import ast
 import inspect
+import json
 import re
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -227,6 +230,21 @@ def test_the_catalogue_is_true():
         modality = entry.load().functa_modalities()[0]
         assert modality.api_version == row["api_version"]
         assert modality.name == row["name"]
+
+
+def test_loading_a_plugin_waits_for_nothing_that_draws_or_reads_meshes():
+    """What takes longer to import than a plugin itself is imported where it is used."""
+    names = [plugin.name.removeprefix("functa-") for plugin in PLUGINS]
+    code = (
+        "import json, sys\nfrom functa_core.discovery.loading import load_plugin\n"
+        f"for name in {names}: load_plugin(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert {f"functa_{name}.modality" for name in names} <= loaded
+    slow = {"matplotlib.figure", "trimesh", "skimage", "scipy", "xarray", "pandas", "healpy"}
+    assert not (slow | {"imageio", "sympy", "torch._dynamo"}) & loaded
 
 
 def test_files_are_of_a_readable_length():

@@ -1,14 +1,15 @@
-"""Hill-shaded pictures."""
+"""Hill-shaded pictures.
+
+matplotlib is imported by what draws with it: all commands of the modality import this module.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
 from jaxtyping import Float
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from functa_terrain.tile import Heights
 
@@ -34,6 +35,8 @@ class Shading:
 
     def draw(self, heights: Heights) -> Picture:
         """Colours (h, w, 3) from 0 to 1; grey where there is no height."""
+        from matplotlib import colormaps
+
         light = lit(heights, self.cell, self.exaggeration)
         share = ((heights - self.low) / max(self.high - self.low, 1e-6)).clip(0, 1)
         colours = colormaps["gist_earth"](0.25 + 0.7 * np.nan_to_num(share))[..., :3]
@@ -57,6 +60,8 @@ def lit(heights: Heights, cell: tuple[float, float], exaggeration: float) -> Hei
 
 def save(path: Path, heights: Heights, shading: Shading) -> None:
     """Write a PNG of one tile, a pixel a cell, or several where there are few cells."""
+    from matplotlib.figure import Figure
+
     enlarged = max(1, 256 // len(heights))
     picture = shading.draw(heights).repeat(enlarged, axis=0).repeat(enlarged, axis=1)
     rows, columns = picture.shape[:2]
@@ -82,6 +87,8 @@ class Panel:
 
 def sheet(path: Path, rows: Sequence[Sequence[Panel]]) -> None:
     """Write a PNG with rows of panels, each row having as many."""
+    from matplotlib.figure import Figure
+
     across = len(rows[0])
     figure = Figure(figsize=(2.3 * across, 2.5 * len(rows)), layout="constrained")
     for place, panel in enumerate((panel for row in rows for panel in row), start=1):
@@ -95,7 +102,7 @@ def sheet(path: Path, rows: Sequence[Sequence[Panel]]) -> None:
     figure.savefig(path, format="png", dpi=110)
 
 
-def _draw_error(figure: Figure, axes: Axes, error: Heights) -> None:
+def _draw_error(figure: Any, axes: Any, error: Heights) -> None:
     most = max(float(np.nanquantile(np.abs(error), 0.99)), 1e-3)
     drawn = axes.imshow(error, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8)

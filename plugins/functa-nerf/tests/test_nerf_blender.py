@@ -74,6 +74,7 @@ def same(scene, other):
         assert getattr(scene.lens, name) == pytest.approx(getattr(other.lens, name), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_lone_scene_is_fitted_to_its_training_views_and_scored_on_its_test_views(lego, chair):
     (train,), (test,) = read(lego, "train"), read(lego, "test")
     same(train, chair.only(range(9)))

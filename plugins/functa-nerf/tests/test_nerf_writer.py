@@ -66,6 +66,7 @@ def test_a_scene_is_written_nowhere_else(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_rewrites_meshes(tmp_path):
     for name in ("chair/train/a", "chair/test/b"):
         (tmp_path / "net" / name).parent.mkdir(parents=True)

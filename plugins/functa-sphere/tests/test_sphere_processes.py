@@ -25,7 +25,10 @@ def test_maps_of_grib_files_are_drawn_by_a_process_that_ends_well(tmp_path):
     assert (tmp_path / "look" / "fields.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("first", ["eccodes", "xarray; xarray.backends.list_engines()"])
+@pytest.mark.parametrize(
+    "first",
+    ["eccodes", pytest.param("xarray; xarray.backends.list_engines()", marks=pytest.mark.slow)],
+)
 def test_land_is_looked_up_without_importing_what_clashes(first):
     ended_well(
         "-c",
