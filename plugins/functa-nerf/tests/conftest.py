@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from functa_core import DataSource
@@ -7,9 +9,12 @@ from functa_nerf.modality import Nerf
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
-    """One cache for all tests of this plugin, so that the embedded set is made once."""
+    """One cache for all processes of the tests, so that the embedded set is made once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            folder = folder.parent
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield
 
 

@@ -1,9 +1,14 @@
+import os
+
 import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
-    """One cache for all tests of this plugin, so that the embedded set is made once."""
+    """One cache for all processes of the tests, so that the embedded set is made once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            folder = folder.parent
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield
