@@ -1,11 +1,12 @@
-"""Property tests draw the same examples on every machine and at every run.
+"""What all tests have: the same examples of properties on every machine, one core, a cache.
 
-To look for new ones: `pytest --hypothesis-profile=default`.
+To look for new examples: `pytest --hypothesis-profile=default`.
 """
 
 import os
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Compiled modules are kept: each of the hundred processes that tests start compiles them otherwise.
@@ -23,3 +24,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """One for all processes of the tests: what is embedded is made once, or twice at most."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")

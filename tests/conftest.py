@@ -1,4 +1,4 @@
-"""What every test has: types checked at run time, a stranger's plugin installed, its own cache."""
+"""What every test has: types checked at run time, a stranger's plugin installed."""
 
 import os
 import sys
@@ -25,15 +25,6 @@ _hook = install_import_hook(
 @pytest.fixture(autouse=True)
 def _types_checked_anew():
     typecheck.begin()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory):
-    """One for all processes of the tests: an embedded set is made once."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
 
 
 @pytest.fixture

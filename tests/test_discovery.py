@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from distributions import PLUGINS, TINY_IMAGES, functa, install, install_all
+from distributions import PLUGINS, TINY_IMAGES, install, install_all
+from distributions import functa as apart
 
 from functa_core.discovery.installed import installed
 
@@ -97,7 +98,7 @@ def listing(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     cases = [distribution(case) for case in BROKEN]
     install_all(folder, [*cases, ("twin", "twin_a", ""), ("twin", "twin_b", "")])
-    done = functa(folder, "plugins", "list", "--json")
+    done = apart(folder, "plugins", "list", "--json")
     assert done.returncode == 0, done.stderr
     install(folder, "hangs", "hangs", "import time; time.sleep(1e6)")
     return folder, {row["distribution"]: row for row in json.loads(done.stdout)}
@@ -138,7 +139,7 @@ def test_unreadable_metadata_is_named_and_left_out(tmp_path, monkeypatch, capsys
 def test_one_that_hangs_is_given_up(tmp_path):
     text = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(1e6)"
     install(tmp_path, "hangs", "hangs", text)
-    done = functa(tmp_path, "plugins", "list", "--json", "--timeout", "3")
+    done = apart(tmp_path, "plugins", "list", "--json", "--timeout", "3")
     assert done.returncode == 0, done.stderr
     row = next(row for row in json.loads(done.stdout) if row["name"] == "hangs")
     assert row["state"] == "failed"
@@ -149,7 +150,7 @@ def test_one_that_hangs_is_given_up(tmp_path):
 def test_a_good_plugin_works_beside_the_broken(listing, tmp_path):
     """Beside all of them at once, one that hangs too; tests/test_isolation.py has each alone."""
     folder, _ = listing
-    done = functa(folder, "run", "--modality", "images", "--out", tmp_path / "run", *TINY_IMAGES)
+    done = apart(folder, "run", "--modality", "images", "--out", tmp_path / "run", *TINY_IMAGES)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").is_file()
 

@@ -103,7 +103,6 @@ def alone(functa, *arguments: object) -> None:
     assert code == 0, err
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one_does_and_one_of_them_speaks_and_writes(functa, tmp_path):
     arguments = ("train", "--modality", "clips", *OPTIONS)
     alone(functa, *arguments, "--out", tmp_path / "one")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from functa_core.networks import products
 from functa_core.networks.products import product
 
 
@@ -28,4 +29,19 @@ def test_a_product_is_that_of_float64(n: int, k: int, m: int, units_first: bool)
     found = product(a, b)
     expected = a.double() @ b.double().T
     assert found.shape == (n, m)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-6 * k**0.5 * 4)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=8e-6 * k**0.5)
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "avx2"),
+    [(4096, 64, True), (4140, 64, True), (3072, 64, False), (64, 4096, False), (1024, 8, False)],
+)
+def test_which_library_is_asked(m: int, k: int, avx2: bool, monkeypatch) -> None:
+    """With AVX-512 always oneDNN, but for what is small; with AVX2 where it is the faster one."""
+    monkeypatch.setattr(products, "_onednn", lambda: True)
+    monkeypatch.setattr(products, "_capability", lambda: "AVX2")
+    assert products._suits_onednn(m, k) == avx2
+    monkeypatch.setattr(products, "_capability", lambda: "AVX512")
+    assert products._suits_onednn(m, k) == (min(m, k) >= products.SMALL)
+    monkeypatch.setattr(products, "_onednn", lambda: False)
+    assert not products._suits_onednn(m, k)

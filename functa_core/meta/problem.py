@@ -14,7 +14,7 @@ from torch import Tensor
 
 from functa_core.meta import by_hand
 from functa_core.meta.by_hand import NotByHand
-from functa_core.meta.shared import Known, NotShared, shared_gradient
+from functa_core.meta.shared import Known, NotShared, pulled_back, shared_gradient
 from functa_core.modality import Field, Modality, seeded
 from functa_core.networks.base import ModulatedNetwork, Network, NetworkField
 from functa_core.networks.passes import SirenPasses
@@ -223,7 +223,7 @@ class Problem:
         self, latent: Tensor, modulations: Tensor, slope: Tensor, *, differentiable: bool
     ) -> Tensor:
         """From the data's gradient by the modulations to the whole one by the latent."""
-        (total,) = torch.autograd.grad(modulations, latent, slope, create_graph=differentiable)
+        total = pulled_back(modulations, latent, slope, differentiable)
         return total + self._slope_of_penalty(latent)
 
     def _loss_of_field(

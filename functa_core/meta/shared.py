@@ -67,10 +67,20 @@ def shared_gradient(
                 cotangent = cotangent + _contracted(residual, asked.derivatives)
             else:
                 direct = direct + _contracted(residual, [asked.by_latent]).view_as(direct)
-    (gradient,) = torch.autograd.grad(
-        modulations, latent, grad_outputs=cotangent, create_graph=differentiable
-    )
-    return gradient + direct
+    return pulled_back(modulations, latent, cotangent, differentiable) + direct
+
+
+def pulled_back(
+    modulations: Float[Tensor, "B M"],
+    latent: Float[Tensor, "B *latent"],
+    slope: Float[Tensor, "B M"],
+    differentiable: bool,
+) -> Float[Tensor, "B *latent"]:
+    """A gradient by the latent, from one by the modulations."""
+    if differentiable:
+        return torch.autograd.grad(modulations, latent, slope, create_graph=True)[0]
+    # The same. Given a gradient, torch imports sympy first: most of a second of each process.
+    return torch.autograd.grad((modulations * slope.detach()).sum(), latent)[0]
 
 
 def by_latent(

@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import attrs
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -238,7 +237,7 @@ class SirenPasses:
     def _wave(self, trace: Trace, layer: int, z: Tensor) -> Tensor:
         """ẋ_l in a buffer."""
         c = trace.cosines[layer]
-        shape = np.broadcast_shapes(c.shape, z.shape)  # torch's own imports sympy: most of a second
+        shape = torch.broadcast_shapes(c.shape, z.shape)  # type: ignore[no-untyped-call]
         return torch.mul(c, z, out=self.buffers.take(shape, c))
 
     def _features(self, x: Float[Tensor, "W G n"]) -> Float[Tensor, "G n C"]:

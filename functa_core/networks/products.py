@@ -31,7 +31,7 @@ def _suits_onednn(m: int, k: int) -> bool:
     """Whether oneDNN was measured to be faster, on this processor, at a product by (m, k).
 
     With AVX2 it is not where the sum is over coordinates (the weights' share), by 5 to 25 per cent,
-    nor, by a factor of two, at 3, 5, 6, 7 times 1,024 coordinates: powers of two are well again.
+    nor at multiples of 1,024 coordinates that are no power of two, by a factor of two at the first.
     """
     if min(m, k) < SMALL or not _onednn():
         return False

@@ -1,7 +1,7 @@
 """The `nerf` modality: scenes seen from many views, as neural radiance fields.
 
-What draws, writes or reads meshes is imported where it is used: matplotlib and trimesh take longer
-to import than all else together, and most commands need neither.
+What draws, writes or reads meshes is imported where it is used: matplotlib and trimesh take a
+second each to import, and most commands need neither.
 """
 
 from __future__ import annotations

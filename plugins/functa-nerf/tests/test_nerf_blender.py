@@ -53,7 +53,7 @@ def edit(path, change):
 
 
 @pytest.fixture(scope="module")
-def chair(_cache):
+def chair():
     return embedded("all", DataSource())[0]
 
 

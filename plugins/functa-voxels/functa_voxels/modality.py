@@ -1,7 +1,7 @@
 """The modality `voxels`: solid shapes as occupancy fields.
 
-What draws, writes or reads shapes is imported where it is used: trimesh takes longer to import than
-all else together, and most commands do not need it.
+What draws, writes or reads shapes is imported where it is used: trimesh takes more than a second to
+import, and most commands do not need it.
 """
 
 from __future__ import annotations
