@@ -92,6 +92,7 @@ def test_in_a_process_of_its_own(tmp_path):
     assert set(rows[0]) == {"name", "summary", "state", "message"}
 
 
+@pytest.mark.slow
 def test_an_unknown_modality_is_the_users_to_mend(tmp_path):
     done = kit("clops", "--json", tmp_path / "results.json")
     assert done.returncode == 2

@@ -88,7 +88,9 @@ def test_a_whole_update_takes_what_small_ones_tell(batch, count, plan, solver):
     check(learner, problem, config, plan)
 
 
-@pytest.mark.parametrize(("batch", "plan"), [(9, Plan(8)), (2, Plan(1, 4))])
+@pytest.mark.parametrize(
+    ("batch", "plan"), [(9, Plan(8)), pytest.param(2, Plan(1, 4), marks=pytest.mark.slow)]
+)
 def test_so_it_does_where_signals_have_queries_of_their_own(batch, plan):
     learner, problem = make(batch, count=1050, shared=False)
     check(learner, problem, MetaConfig(), plan)
@@ -154,7 +156,7 @@ def test_a_limit_is_kept_by_fewer_signals_then_by_fewer_observations(shared):
     assert plans[-1].pieces > 1
 
 
-@pytest.mark.parametrize("share", [0.5, 1.1])
+@pytest.mark.parametrize("share", [0.5, pytest.param(1.1, marks=pytest.mark.slow)])
 def test_what_cannot_fit_is_refused_with_the_least_it_takes(share):
     """Weights and batch alone, or what they take with the smallest pieces there are."""
     learner, problem = make(batch=2, count=4 * LEAST)

@@ -84,7 +84,7 @@ def undisturbed(clips_run, data, tmp_path_factory):
     ("moment", "count", "done"),
     [
         ("part", 6, 96),
-        ("draft", 3, 32),
+        pytest.param("draft", 3, 32, marks=pytest.mark.slow),
         pytest.param("draft", 8, 100, marks=pytest.mark.slow),
         pytest.param("end", 1, 100, marks=pytest.mark.slow),
     ],

@@ -32,7 +32,10 @@ class MetaConfig:
     inner_steps: int = option(3, "steps of a fit, in training and after it", low=1)
     batch_size: int = option(16, "signals of an update", low=1)
     lr: float = option(
-        3e-4, "rate of Adam; 3e-6 at width 512, depth 15; 1e-4 to 5e-4 for small networks", above=0
+        3e-4,
+        "rate of Adam; 3e-6 at width 512, depth 15; 5e-5 at width 256, depth 8; 1e-4 to 5e-4 for "
+        "small networks",
+        above=0,
     )
     lr_final: float = option(
         1.0,

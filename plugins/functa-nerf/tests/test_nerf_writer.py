@@ -80,6 +80,7 @@ def test_the_command_rewrites_meshes(tmp_path):
     same(scene, again)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_lone_scene_once_and_says_what_is_lost(tmp_path):
     scene = embedded("all", DataSource())[1]
     write_blender(tmp_path / "lego", scene, range(10), "train")
