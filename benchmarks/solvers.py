@@ -3,10 +3,12 @@
     python benchmarks/solvers.py --data FOLDER [--sets benchmarks/solvers.yaml] [--seconds 300]
 
 Meta-SGD and Gauss–Newton begin with the same weights and see the same batches in the same order, on
-one thread, in turns of a few seconds, so that other work on the machine slows both alike. Only
+one thread, in turns of a few seconds, so that other work on the machine slows all alike. Only
 updates are on the clock, with the reading of their batches; it counts the processor's time, and the
-wall's beside it. The outer rate falls along half a cosine over that time, from the best of a few
-that were tried for a short while, scored on training signals. Each set is a process of its own.
+wall's beside it. Each solver is trained at each of a few outer rates for the whole of that time,
+over which the rate falls along half a cosine; the rate that fits training signals best at the end
+is the solver's. What is best after a short while is not, and may not even be safe, for a long one.
+Each set is a process of its own.
 """
 
 from __future__ import annotations
@@ -53,18 +55,16 @@ class Effort:
     """How long, and how often looked at.
 
     Attributes:
-        seconds: of training, of each solver, on the processor.
+        seconds: of training, of each solver at each rate, on the processor.
         moments: how many times its PSNR is measured, evenly spread over the logarithm of the time.
-        stretch: the longest turn of one solver, in seconds.
-        rates: of Adam, to choose from.
-        trying: seconds for each of them.
+        stretch: the longest turn of one of them, in seconds.
+        rates: of Adam, each for all of those seconds.
     """
 
     seconds: float = 300.0
     moments: int = 12
     stretch: float = 5.0
-    rates: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3, 2e-3)
-    trying: float = 25.0
+    rates: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3)
 
     def looks(self) -> list[float]:
         """Seconds at which PSNR is measured: the first at a hundredth, the last at the end."""
@@ -173,64 +173,62 @@ def in_turns(contenders: Sequence[Contender], until: float, stretch: float) -> N
             each.train(now)
 
 
-def chosen_rates(session: Session, effort: Effort, count: int) -> dict[str, dict[float, float]]:
-    """Of each solver the PSNR on training signals that each rate reaches in a short while."""
-    tried = {
-        (solver, lr): contender(session, solver, lr, effort.trying)
-        for solver in SOLVERS
-        for lr in effort.rates
+def best(rates: Mapping[str, Mapping[str, Any]]) -> str:
+    """The rate with the highest PSNR on training signals; one that diverged has none."""
+
+    def fitted(lr: str) -> float:
+        psnr: float = rates[lr]["training_psnr_db"]
+        return -math.inf if math.isnan(psnr) else psnr
+
+    return max(rates, key=fitted)
+
+
+def ended(one: Contender, train: Dataset[Any], test: Dataset[Any]) -> dict[str, Any]:
+    """How training ended: fits of training signals, and of test signals by several inner steps."""
+    own = one.config.meta.inner_steps
+    return {
+        "training_psnr_db": round(one.scored(train, [own])[own], 3),
+        "steps": {str(step): round(psnr, 3) for step, psnr in one.scored(test, STEPS).items()},
     }
-    in_turns(list(tried.values()), effort.trying, effort.stretch)
-    signals, steps = spread(session.train, count), session.config.meta.inner_steps
-    found: dict[str, dict[float, float]] = {solver: {} for solver in SOLVERS}
-    for (solver, lr), each in tried.items():
-        found[solver][lr] = round(each.scored(signals, [steps])[steps], 3)
-    return found
-
-
-def best(tried: Mapping[float, float]) -> float:
-    """The rate of the highest PSNR; one that diverged has none."""
-    return max(tried, key=lambda lr: -math.inf if math.isnan(tried[lr]) else tried[lr])
 
 
 def measure(session: Session, effort: Effort, scored: int) -> dict[str, Any]:
-    """Curves of both solvers, and the end of training after more and fewer inner steps.
+    """Curves of both solvers at each rate, and their end after more and fewer inner steps.
 
     Args:
-        session: the data and everything that both have in common.
+        session: the data and everything that all have in common.
         effort: how long.
-        scored: test signals that PSNR is the mean of.
+        scored: signals that PSNR is the mean of.
     """
-    tried = chosen_rates(session, effort, scored)
-    rates = {solver: best(tried[solver]) for solver in SOLVERS}
-    both = {each: contender(session, each, rates[each], effort.seconds) for each in SOLVERS}
-    signals = spread(session.test, scored)
-    curves = {solver: [both[solver].point(signals)] for solver in SOLVERS}
+    train, test = spread(session.train, scored), spread(session.test, scored)
+    contenders = {
+        (solver, f"{lr:g}"): contender(session, solver, lr, effort.seconds)
+        for solver in SOLVERS
+        for lr in effort.rates
+    }
+    curves = {key: [each.point(test)] for key, each in contenders.items()}
     for until in effort.looks():
-        in_turns(list(both.values()), until, effort.stretch)
-        for solver, each in both.items():
-            curves[solver].append(each.point(signals))
-            warn(f"{session.config.modality_name}, {solver}: {curves[solver][-1]}")
+        in_turns(list(contenders.values()), until, effort.stretch)
+        for key, each in contenders.items():
+            curves[key].append(each.point(test))
+            warn(f"{session.config.modality_name}, {key[0]} at {key[1]}: {curves[key][-1]}")
+    found: dict[str, dict[str, Any]] = {}
+    for solver in SOLVERS:
+        rates = {
+            lr: {"curve": curves[solver, lr], **ended(each, train, test)}
+            for (its, lr), each in contenders.items()
+            if its == solver
+        }
+        found[solver] = {"lr": best(rates), "rates": rates}
     tree = session.config.tree()
     tree["data"]["path"] = Path(tree["data"]["path"] or "").name
-    for own in ("solver", "lr", "steps"):  # each solver's, or the time's
+    for own in ("solver", "lr", "steps"):  # each one's, or the time's
         del tree["meta"][own]
     return {
         "config": {name: tree[name] for name in ("seed", "data", "modality", "model", "meta")},
         "train": len(session.train),
-        "scored": len(signals),
-        "solvers": {
-            solver: {
-                "lr": rates[solver],
-                "tried": {f"{lr:g}": psnr for lr, psnr in tried[solver].items()},
-                "curve": curves[solver],
-                "steps": {
-                    str(step): round(psnr, 3)
-                    for step, psnr in both[solver].scored(signals, STEPS).items()
-                },
-            }
-            for solver in SOLVERS
-        },
+        "scored": len(test),
+        "solvers": found,
     }
 
 
@@ -243,7 +241,7 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
     grid = figure.subplots(len(sets), 2, squeeze=False)
     for (name, each), (left, right) in zip(sets.items(), grid, strict=True):
         for solver, its in each["solvers"].items():
-            points = its["curve"][1:]  # the first, untrained, is at no time
+            points = its["rates"][its["lr"]]["curve"][1:]  # the first, untrained, is at no time
             psnr = [point["psnr_db"] for point in points]
             for axes, key in ((left, "processor_seconds"), (right, "updates")):
                 axes.plot([p[key] for p in points], psnr, "o-", markersize=4, label=solver)
@@ -289,8 +287,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the sets' files")
     parser.add_argument("--sets", type=Path, default=HERE / "solvers.yaml", help="what to train on")
     parser.add_argument("--only", default="", help="those whose name has this in it")
-    parser.add_argument("--seconds", type=float, default=300.0, help="of training, of each solver")
-    parser.add_argument("--trying", type=float, default=25.0, help="seconds for each rate")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of training, for each rate")
     parser.add_argument("--rates", type=float, nargs="+", default=Effort().rates, help="of Adam")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="sets at once, a thread each")
@@ -300,9 +297,7 @@ def main() -> None:
     )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    effort = Effort(
-        seconds=arguments.seconds, trying=arguments.trying, rates=tuple(arguments.rates)
-    )
+    effort = Effort(seconds=arguments.seconds, rates=tuple(arguments.rates))
     if arguments.one:
         print(json.dumps(one(arguments.one, arguments, effort)))
         return
@@ -318,8 +313,8 @@ def main() -> None:
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        ended = pool.map(partial(apart, given=sys.argv[1:]), names)
-        for name, result in zip(names, ended, strict=True):
+        results = pool.map(partial(apart, given=sys.argv[1:]), names)
+        for name, result in zip(names, results, strict=True):
             found["sets"][name] = result
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")
             draw(found, arguments.picture)

@@ -48,7 +48,7 @@ def sets(tmp_path):
 def test_the_command_writes_curves_and_a_picture(solvers, sets, monkeypatch):
     folder = sets.parent
     out, picture = folder / "results" / "found.json", folder / "pictures" / "curves.png"
-    given = ["--data", folder, "--sets", sets, "--seconds", "0.2", "--trying", "0.01"]
+    given = ["--data", folder, "--sets", sets, "--seconds", "0.2", "--rates", "1e-4", "1e-3"]
     given += ["--out", out, "--picture", picture]
     monkeypatch.setattr(sys, "argv", [str(PROGRAM), *map(str, given)])
     solvers.main()
@@ -60,14 +60,17 @@ def test_the_command_writes_curves_and_a_picture(solvers, sets, monkeypatch):
     assert str(folder) not in out.read_text()
     assert set(noise["solvers"]) == {"meta-sgd", "gauss-newton"}
     for its in noise["solvers"].values():
-        assert f"{its['lr']:g}" in its["tried"]
-        assert len(its["curve"]) == 1 + found["effort"]["moments"]
-        for key in ("updates", "processor_seconds", "wall_seconds"):
-            measured = [point[key] for point in its["curve"]]
-            assert measured[0] == 0
-            assert measured == sorted(measured)
-        assert its["curve"][-1]["processor_seconds"] >= 0.2
-        assert its["curve"][-1]["psnr_db"] == its["steps"]["2"]
+        assert set(its["rates"]) == {"0.0001", "0.001"}
+        fitted = {lr: each["training_psnr_db"] for lr, each in its["rates"].items()}
+        assert its["lr"] == max(fitted, key=fitted.get)
+        for each in its["rates"].values():
+            assert len(each["curve"]) == 1 + found["effort"]["moments"]
+            for key in ("updates", "processor_seconds", "wall_seconds"):
+                measured = [point[key] for point in each["curve"]]
+                assert measured[0] == 0
+                assert measured == sorted(measured)
+            assert each["curve"][-1]["processor_seconds"] >= 0.2
+            assert each["curve"][-1]["psnr_db"] == each["steps"]["2"]
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -95,5 +98,8 @@ def test_both_begin_with_the_same_weights_and_see_the_same_batches(solvers, sets
 
 
 def test_a_rate_that_diverged_is_not_chosen(solvers):
-    assert solvers.best({1e-4: 20.0, 1e-3: 22.0, 1e-2: math.nan}) == 1e-3
-    assert solvers.best({1e-4: math.nan, 1e-3: 5.0}) == 1e-3
+    def of(**psnr):
+        return {lr: {"training_psnr_db": each} for lr, each in psnr.items()}
+
+    assert solvers.best(of(low=20.0, middle=22.0, high=math.nan)) == "middle"
+    assert solvers.best(of(low=math.nan, high=5.0)) == "high"
