@@ -18,8 +18,9 @@ class Observations:
         queries: where: (N, Q) when all signals share them, else (B, N, Q). Q is the coordinate
             dimension D for an identity forward operator and whatever the operator reads otherwise.
         values: (B, N, C), scaled to the modality's `spec.value_range`.
-        weights: (B, N), at least 0. An observation of weight 0 is never read: it may hold NaN. Only
-            ratios within a signal count: its weights times a number give the same latent and PSNR.
+        weights: (B, N), at least 0. The value of an observation of weight 0 is never read: it may
+            be NaN. Its query is a place like any other. Only ratios within a signal count: its
+            weights times a number give the same latent and PSNR.
         groups: (B, N) or None: the part of the signal (a camera view, say) an observation is of.
     """
 

@@ -74,6 +74,20 @@ class Looks(Averages):
         return super().forward(field, queries, generator) * (1 + level)
 
 
+class Slope(Plain):
+    """A value is the field's derivative along the first coordinate, as a gradient sensor has it."""
+
+    def forward(self, field, queries, generator=None):
+        with torch.enable_grad():
+            coords = queries.detach().expand(len(field), -1, -1).clone().requires_grad_()
+            channels = field(coords).unbind(-1)
+            slopes = [
+                torch.autograd.grad(each.sum(), coords, create_graph=True)[0][..., 0]
+                for each in channels
+            ]
+        return torch.stack(slopes, dim=-1)
+
+
 class OtherBoth(OtherLoss, OtherOperator):
     pass
 
@@ -95,7 +109,10 @@ class InPlace(Plain):
         return features
 
 
-MODALITIES = [Plain, OtherOperator, OtherLoss, OtherBoth, OwnCoordinates, Averages, Looks, InPlace]
+MODALITIES = [
+    *(Plain, OtherOperator, OtherLoss, OtherBoth, OwnCoordinates),
+    *(Averages, Looks, InPlace),
+]
 SMALL = SirenConfig(latent_dim=5, width=8, depth=3, w0=6.0)
 
 
@@ -146,6 +163,25 @@ def test_every_combination_equals_the_definition(modality, shared, hidden, scale
     found = torch.autograd.grad(loss, list(learner.parameters()))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_operator_may_differentiate_the_field(batch, shared):
+    learner, problem = make(Slope, shared, batch=batch)
+    path, expected = learner.solver.fit(problem, 3), slowly(problem, learner, 3, False)
+    torch.testing.assert_close(path[-1], expected)
+
+    latent = learner.solver.fit(problem, 2, differentiable=True)[-1]
+    loss = problem.loss(latent, problem.predict(latent)).sum()
+    weight = learner.network.layers[1].weight
+    (slope,) = torch.autograd.grad(loss, weight)
+    step = 1e-6
+    with torch.no_grad():
+        weight[2, 3] += step
+    latent = learner.solver.fit(problem, 2)[-1]
+    moved = problem.loss(latent, problem.predict(latent)).sum()
+    assert float(slope[2, 3]) == pytest.approx(float(moved - loss.detach()) / step, rel=1e-3)
 
 
 class Norm(Plain):

@@ -142,6 +142,39 @@ def test_a_later_step_that_makes_a_fit_worse_is_taken_back():
             torch.testing.assert_close(here, there)
 
 
+class Below(Plain):
+    """The same loss less a constant, which makes it negative."""
+
+    def loss(self, predicted, values):
+        return super().loss(predicted, values) - 9.0
+
+
+def test_a_negative_loss_is_lowered_too():
+    learner, problem = make_newton(Below)
+    path = learner.solver.fit(problem, 5)
+    losses = torch.stack([problem.losses(latent) for latent in path])
+    assert (losses < 0).all()
+    assert (losses[-1] < losses[1] - 1e-4).any(), "no later step was taken"
+
+
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_nothing_observed_leaves_the_latent_where_it_starts(chunk):
+    learner, problem = make_newton(chunk=chunk)
+    empty = problem.observations.masked(torch.zeros(3, 11, dtype=torch.bool))
+    for observations in (empty, empty.compact()):
+        hopeless = attrs.evolve(problem, observations=observations)
+        latent = learner.solver.fit(hopeless, 3)[-1]
+        assert torch.equal(latent, torch.zeros(3, 5, dtype=torch.float64))
+
+
+def test_in_half_precision_how_many_steps_follow_changes_nothing():
+    learner, problem = make_newton(dtype=torch.float32, batch=16, count=40)
+    learner, problem = learner.float(), attrs.evolve(problem, precision=torch.bfloat16)
+    longest = learner.solver.fit(problem, 8)
+    for steps in range(2, 8):
+        assert torch.equal(learner.solver.fit(problem, steps)[-1], longest[steps])
+
+
 def test_weights_that_differ_by_a_factor_for_each_signal_share_one_matrix():
     learner, problem = make_newton()
     problem = same_weights(problem)

@@ -101,7 +101,7 @@ class GaussNewton(InnerSolver):
         path = [first]
         if steps < 2:
             return path
-        loss, slope = problem.loss_and_gradient(first)
+        loss, slope = _judged(problem, first)
         rate = torch.full_like(first, RATE)
         moved = torch.zeros_like(first)  # the first step is another kind: none of it goes on
         for number in range(1, steps):
@@ -109,10 +109,10 @@ class GaussNewton(InnerSolver):
             moved = MOMENTUM * moved - rate * step
             latent = path[-1] + moved
             if number < steps - 1:
-                loss_there, slope_there = problem.loss_and_gradient(latent)
+                loss_there, slope_there = _judged(problem, latent)
             else:
                 loss_there, slope_there = problem.losses(latent), slope
-            no_worse = loss_there <= loss * (1 + WORSE)  # and not NaN
+            no_worse = loss_there <= loss + WORSE * loss.abs()  # and not NaN
             taken = no_worse.view(-1, *[1] * (first.ndim - 1))
             path.append(torch.where(taken, latent, path[-1]))
             loss = torch.where(no_worse, loss_there, loss)
@@ -120,6 +120,12 @@ class GaussNewton(InnerSolver):
             moved = torch.where(taken, moved, 0.0)
             rate = torch.where(taken, rate, SLOWER * rate)
         return path
+
+
+def _judged(problem: Problem, latent: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses and gradients; losses in the precision of the weights, since a step hangs on them."""
+    losses, slope = problem.loss_and_gradient(latent)
+    return (losses if problem.precision is None else problem.losses(latent)), slope
 
 
 def _normal_equations(

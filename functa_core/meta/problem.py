@@ -136,8 +136,10 @@ class Problem:
     @torch.no_grad()
     def losses(self, latent: Float[Tensor, "B *latent"]) -> Float[Tensor, " B"]:
         """Each signal's loss, in bounded memory and without a graph."""
-        data = [self._data_loss(self.predict(latent, part), part) for part in self.parts()]
-        return torch.stack(data).sum(dim=0) + self._penalty(latent)
+        losses = self._penalty(latent)
+        for part in self.parts():
+            losses = losses + self._data_loss(self.predict(latent, part), part)
+        return losses
 
     def first_gradient(self, differentiable: bool) -> Float[Tensor, "B *latent"] | None:
         """Gradient at the start, where all signals can share it: see `functa_core.meta.shared`.

@@ -182,7 +182,7 @@ class StartField:
 
     def __call__(self, coords: Float[Tensor, "*B n D"]) -> Float[Tensor, "B n C"]:
         """The same features for every signal, at shared coordinates only."""
-        if coords.ndim != 2:
+        if coords.ndim != 2 or coords.requires_grad:
             raise NotShared
         given, coords = coords, coords.to(self.modulations)
         if not torch.is_grad_enabled():  # a look without gradients moves no latent

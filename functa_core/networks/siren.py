@@ -125,6 +125,8 @@ class LatentModulatedSiren(ModulatedNetwork):
         self, coords: Float[Tensor, "*B N D"], modulations: Float[Tensor, "B n M"]
     ) -> Float[Tensor, "B N C"]:
         """Features under modulations of each signal (n = 1), or of each coordinate (n = N)."""
+        # An operator that asks for slopes of the field takes one derivative more than `sine` has.
+        wave = torch.sin if coords.requires_grad else sine
         x = coords
         *hidden, last = self.layers
         for layer, block in zip(hidden, modulations.chunk(len(hidden), dim=-1), strict=True):
@@ -134,7 +136,7 @@ class LatentModulatedSiren(ModulatedNetwork):
             if self.modulate_scale:
                 scale, block = block.chunk(2, dim=-1)
                 x = x + scale * x
-            x = sine(x + self.w0 * block)
+            x = wave(x + self.w0 * block)
         features: Tensor = last(x)
         return features + self.output_offset
 
