@@ -97,7 +97,7 @@ def measured(asked: Asked) -> dict[str, Any]:
         name: {"seconds": timed.median, "spread": timed.spread, "rounds": len(timed.seconds)}
         for name, timed in interleaved(works, SECONDS).items()
     }
-    return {**found, "peak_bytes": peak_bytes(asked, "functa", CPU)}
+    return {**found, "peak_bytes": peak_bytes(asked, "functa")}
 
 
 def write(path: Path, count: int) -> None:

@@ -74,7 +74,7 @@ def trained(name: str, modality: str) -> dict[str, Any]:
 
 def grown(name: str, modality: str) -> dict[str, Any]:
     """By how much memory grows in the first update."""
-    return {"update": peak_bytes(Asked(load_plugin(modality).modality, name), "functa", CPU)}
+    return {"update": peak_bytes(Asked(load_plugin(modality).modality, name), "functa")}
 
 
 STEPS = {"told": told, "grown": grown, "trained": trained}
