@@ -11,6 +11,8 @@ from pathlib import Path
 
 from functa_core.errors import UserError
 
+RUN = {"config.yaml", "modality.json"}
+"""What a folder that is a run holds. Its pictures are no data, wherever it was put."""
 LARGEST_MEMBER = 2**30
 """Bytes that a member of an archive may unpack to: a few kilobytes may claim terabytes."""
 
@@ -18,9 +20,9 @@ LARGEST_MEMBER = 2**30
 class Files:
     """The files of a folder, a zip archive or a single file, by relative path.
 
-    Hidden files, and those that macOS adds to archives, are left out. Links to folders are
-    followed, each real folder once. Nothing is unpacked to disk. `name in files` looks one up. It
-    may be sent to other processes, where it lists its files anew.
+    Hidden files, those that macOS adds to archives, and runs of functa in the folder are left out.
+    Links to folders are followed, each real folder once. Nothing is unpacked to disk. `name in
+    files` looks one up. It may be sent to other processes, where it lists its files anew.
 
     Attributes:
         root: what the user named.
@@ -66,7 +68,10 @@ class Files:
         try:
             if self._zip is not None:
                 return _unpacked(self._zip, name)
-            return (self.root / name if self.root.is_dir() else self.root).read_bytes()
+            path = self.root / name if self.root.is_dir() else self.root
+            if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+                raise ValueError("it is no regular file")
+            return path.read_bytes()
         except Exception as error:  # a damaged or encrypted zip raises almost anything
             raise UserError(f"'{name}' in '{self.root}' cannot be read: {error}.") from error
 
@@ -116,6 +121,9 @@ def _walk(root: Path) -> list[str]:
             below.clear()
             continue
         seen.add(real)
+        if root != Path(folder) and RUN.issubset(files):
+            below.clear()
+            continue
         below[:] = sorted(b for b in below if not _is_junk(b))
         relative = Path(folder).relative_to(root)
         names += [(relative / file).as_posix() for file in files if not _is_junk(file)]

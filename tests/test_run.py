@@ -161,10 +161,44 @@ def test_a_finished_run_needs_neither_its_data_nor_its_device(functa, tmp_path):
     assert "d.npz" in err
 
 
+def test_a_run_whose_data_has_changed_is_refused(functa, tmp_path):
+    clips = np.random.default_rng(0).uniform(-1, 1, (30, 20))
+    np.savez(tmp_path / "d.npz", *clips)
+    run = tmp_path / "run"
+    train = ["train", "--modality", "clips", "--data", tmp_path / "d.npz", "--out", run]
+    assert functa(*train, "--set", "meta.steps=2")[0] == 0
+    assert functa("evaluate", "--run", run)[0] == 0
+    np.savez(tmp_path / "d.npz", *clips, clips[0])  # the random split comes out otherwise
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    encode = ["encode", "--run", run, "--out", tmp_path / "x.safetensors"]
+    for command in (
+        ["evaluate", "--run", run],
+        ["report", "--run", run],
+        ["interpolate", "--run", run],
+        ["run", "--out", run, "--resume"],
+        [*encode, "--split", "test"],
+        [*encode, "--split", "all"],
+    ):
+        code, _, err = functa(*command)
+        assert code == 2
+        assert "is not what it was: it began with 27 train and 3 test signals" in err
+    assert {path: path.read_bytes() for path in before} == before
+    assert functa(*encode, "--data", tmp_path / "d.npz")[0] == 0  # as new data it is welcome
+
+
+def test_a_run_of_single_steps_is_finished_by_resuming(functa, tmp_path):
+    run = tmp_path / "run"
+    assert functa("train", "--modality", "clips", "--out", run, "--set", "meta.steps=2")[0] == 0
+    assert functa("evaluate", "--run", run)[0] == 0
+    assert functa("report", "--run", run)[0] == 0
+    assert functa("run", "--out", run, "--resume")[0] == 0
+    assert "interpolate" in json.loads((run / "metrics.json").read_text())["tasks"]
+
+
 def test_resume_starts_afresh_where_there_is_nothing(functa, tmp_path, clips_run):
     expected = (clips_run / "weights.safetensors").read_bytes()
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / ".config.yaml.1.part").write_text("seed")
+    (tmp_path / "empty" / ".config.yaml.1.functa-part").write_text("seed")
     half = tmp_path / "half"
     half.mkdir()
     shutil.copy(clips_run / "config.yaml", half)  # a crash before modality.json

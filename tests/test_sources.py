@@ -84,6 +84,27 @@ def test_an_unreadable_file_is_named_with_its_reason(data, zipped):
         Files(zipped).read("a.txt")
 
 
+def test_a_pipe_is_not_waited_for(data):
+    os.mkfifo(data / "b" / "pipe.txt")
+    with pytest.raises(UserError, match="it is no regular file"):
+        Files(data).read("b/pipe.txt")
+    with pytest.raises(UserError, match="it is no regular file"):
+        Files(data / "b" / "pipe.txt").read("pipe.txt")
+
+
+def test_runs_in_a_folder_are_no_data(data):
+    before = Files(data).names
+    run = data / "b" / "runs" / "first"
+    (run / "figures").mkdir(parents=True)
+    for name in ("config.yaml", "modality.json", "figures/fits.png"):
+        (run / name).write_text("of a run")
+    assert Files(data).names == before
+    (run / "modality.json").unlink()  # somebody's own configuration file makes no run
+    assert "b/runs/first/figures/fits.png" in Files(data).names
+    (run / "modality.json").write_text("of a run")
+    assert "figures/fits.png" in Files(run).names  # who names it means it
+
+
 def test_a_member_that_claims_too_much_is_not_unpacked(zipped, monkeypatch):
     monkeypatch.setattr(module, "LARGEST_MEMBER", 9)
     files = Files(zipped)

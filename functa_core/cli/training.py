@@ -44,10 +44,10 @@ def run(**given: Any) -> None:
 
     Prints the run directory last. Whatever stops it, --resume goes on from there.
     """
-    session = _open(lambda directory: directory.finished, **given)
-    if session is not None:
-        from functa_core.runs.pipeline import run_all
+    from functa_core.runs.pipeline import is_finished, run_all
 
+    session = _open(is_finished, **given)
+    if session is not None:
         run_all(session)
         _summary(session)
     _say_where(session, given["out"])
@@ -130,7 +130,7 @@ def _open_first(
 
 
 def _summary(session: Session) -> None:
-    """The figures that matter, on two lines."""
+    """The figures that matter, and what was not done."""
     from functa_core.console import say
     from functa_core.distributed import is_first
 
@@ -142,6 +142,9 @@ def _summary(session: Session) -> None:
         f"{name} {_decibels(figures['psnr_db'])}" for name, figures in metrics["baselines"].items()
     )
     say(f"test PSNR {ours}; baselines: {beside or 'none'}")
+    for name, figures in metrics["tasks"].items():
+        if "skipped" in figures:
+            say(f"{name} was skipped: {figures['skipped']}")
     say(f"report: {session.directory.report}")
 
 

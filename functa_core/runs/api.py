@@ -29,6 +29,7 @@ from functa_core.runs.opening import (
     require_trained,
 )
 from functa_core.runs.pipeline import run_task_of, run_training
+from functa_core.runs.signals import check_signals
 from functa_core.runs.starting import check_same_run, open_session
 
 
@@ -61,14 +62,22 @@ class Run:
             skip_bad: leave unreadable signals out.
 
         Raises:
-            UserError: the data cannot be read, or does not fit the run.
+            UserError: the data cannot be read, or does not fit the run; or the run's own is not
+                what it was trained on.
         """
         source = self.config.source()
         if data is not None:
+            if not str(data).strip():
+                raise UserError("the data has an empty path; name a file or folder.")
             source = attrs.evolve(source, path=Path(data))
         if skip_bad:
             source = attrs.evolve(source, skip_bad=True)
-        return type(self.modality)(self.config.modality, source, self.modality.state).dataset(split)
+        signals = type(self.modality)(self.config.modality, source, self.modality.state).dataset(
+            split
+        )
+        if data is None:
+            check_signals(RunDirectory(self.path), {split: signals})
+        return signals
 
     def encode(self, signals: Sequence[Any]) -> Float[Tensor, "n *latent"]:
         """One latent for each signal, on the CPU.

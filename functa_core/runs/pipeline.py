@@ -25,6 +25,7 @@ from functa_core.runs.finding import find_task
 from functa_core.runs.opening import (
     Session,
     make_encoder,
+    read_plugin,
     require_trained,
     resume,
 )
@@ -33,6 +34,15 @@ from functa_core.runs.tasks import run_declared, run_task
 from functa_core.runs.training import Trainer
 from functa_core.runs.unfinished import remove_parts
 from functa_core.tasks.base import Material
+
+
+def is_finished(directory: RunDirectory) -> bool:
+    """Whether `functa run` has nothing left to do in a directory."""
+    metrics = directory.read_metrics()
+    if not (directory.holds_run and directory.report.is_file() and "reconstruction" in metrics):
+        return False
+    declared = read_plugin(directory)[0].modality.tasks
+    return set(declared) <= set(metrics.get("tasks", {}))
 
 
 def run_all(session: Session) -> None:
