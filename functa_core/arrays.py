@@ -5,6 +5,7 @@ Large arrays are mapped into memory instead of read, so that they may be larger 
 
 from __future__ import annotations
 
+import difflib
 import os
 import struct
 import zipfile
@@ -24,6 +25,8 @@ BESIDE = ("labels", "label_names", "is_test")
 """Keys of an .npz file that are not the signals."""
 DAMAGED = (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 """What numpy raises for files that it cannot read."""
+NEAR = 0.8
+"""How alike two names are, of 1, for one to be taken for a misspelt other."""
 MAPPED = 2**26
 """Bytes from which on an array is mapped. What is smaller is read, which checks it too."""
 
@@ -84,12 +87,14 @@ class ArrayFile:
             The first of `keys` that is there, else the only array that is nothing else.
 
         Raises:
-            UserError: none is there, and there are several others or none.
+            UserError: none is there, and there are several others or none; or one is, and beside it
+                something whose name is nearly one of those that are read.
         """
-        for key in keys:
-            if key in self.arrays:
-                return key
-        others = [key for key in self.arrays if key not in (*BESIDE, *beside)]
+        there = [key for key in keys if key in self.arrays]
+        others = [key for key in self.arrays if key not in (*keys, *BESIDE, *beside)]
+        if there:
+            self.check_names([*keys, *beside])
+            return there[0]
         if len(others) == 1:
             return others[0]
         named = " or ".join(f"'{key}'" for key in keys)
@@ -98,6 +103,24 @@ class ArrayFile:
             f"Save the data under {'that name' if len(keys) == 1 else 'one of these names'}: "
             f"np.savez(file, {keys[0]}=…)."
         )
+
+    def check_names(self, known: Sequence[str]) -> None:
+        """Refuse an array that nobody reads and whose name looks like a slip of the pen.
+
+        Args:
+            known: names of arrays that are read, besides labels, label_names and is_test. What is
+                called something else altogether is left alone.
+
+        Raises:
+            UserError: there is one.
+        """
+        every = [*known, *BESIDE]
+        for name in self.arrays:
+            if name not in every and (meant := difflib.get_close_matches(name, every, 1, NEAR)):
+                raise UserError(
+                    f"{self.path} has an array '{name}', which is not read. Did you mean "
+                    f"'{meant[0]}'?\nRename it, or leave it out."
+                )
 
     def annotated(self, signals: Dataset[S]) -> Dataset[S]:
         """The signals with the labels and the split that the file has beside them.

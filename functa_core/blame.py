@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from functa_core.errors import summary
+from functa_core.errors import lacks_memory, summary
 
 
 @attrs.frozen
@@ -86,7 +86,7 @@ def blame(error: BaseException) -> str | None:
     """
     if isinstance(error, WrongAnswer):
         return str(error)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if lacks_memory(error):
         return None
     found = None
     for frame in _frames(error):

@@ -15,6 +15,15 @@ class UnfitLatents(UserError):
     """Latents that nothing can be learned from: too few, or all the same, or not finite."""
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error of Python's, torch's or jax's says that there is no memory left."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in said for words in ("out of memory", "allocate memory"))
+    )
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'X'?" for the closest of `known`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -11,6 +11,9 @@ from typing import BinaryIO
 from safetensors.torch import save
 from torch import Tensor
 
+DRAFT = ".functa-part"
+"""How names of half-written files end, which are nobody else's."""
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
@@ -19,7 +22,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Makes parent folders.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = _draft(path)
     try:
         with draft.open("wb") as file:
             yield file
@@ -47,7 +50,7 @@ def write_new(path: Path, content: str) -> None:
     Raises:
         FileExistsError: it is there; of two processes at once only one succeeds.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = _draft(path)
     write_atomic(draft, content)
     try:
         os.link(draft, path)
@@ -55,15 +58,20 @@ def write_new(path: Path, content: str) -> None:
         draft.unlink(missing_ok=True)
 
 
+def _draft(path: Path) -> Path:
+    """Where this process writes what becomes `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
+
+
 def remove_drafts(folder: Path) -> None:
     """Remove what a killed process left half-written below a folder."""
-    for draft in folder.rglob(".*.part"):
+    for draft in folder.rglob(f".*{DRAFT}"):
         draft.unlink(missing_ok=True)
 
 
 def remove_drafts_of(path: Path) -> None:
     """Remove what killed processes left half-written of one file."""
-    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*{DRAFT}"):
         draft.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """Options: attrs fields that say what they mean and what they may be."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ def option(
     high: float | None = None,
     above: float | None = None,
     choices: Sequence[Any] | None = None,
+    path: bool = False,
 ) -> Any:
     """An attrs field for a configuration class.
 
@@ -24,15 +26,28 @@ def option(
         low, high: the least and greatest value allowed.
         above: a bound the value must exceed.
         choices: the values allowed.
+        path: of a file or folder; made absolute, so that a run is resumed from anywhere.
     """
 
     def check(_: Any, attribute: Any, value: Any) -> None:
+        if path and value is not None and not value.strip():
+            raise ValueError(f"{attribute.name} is empty; name a file or folder, or null for none")
         for one in value if isinstance(value, tuple) else (value,):
             problem = _problem(one, low, high, above, choices)
             if problem:
                 raise ValueError(f"{attribute.name} must be {problem}, got {value!r}")
 
-    return attrs.field(default=default, validator=check, metadata={"help": help})
+    return attrs.field(
+        default=default,
+        validator=check,
+        converter=_absolute if path else None,
+        metadata={"help": help},
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    """Where a path leads from here; an empty one, which is refused, nowhere."""
+    return os.path.abspath(path) if path and path.strip() else path
 
 
 def _problem(

@@ -95,6 +95,15 @@ def test_where_the_signals_are(save):
         save().signals_key("clips")
 
 
+def test_a_misspelt_name_is_refused_and_a_foreign_one_is_not(save):
+    clips = np.zeros(2)
+    for name in ("label", "istest", "label_name", "Clips", "clip"):
+        with pytest.raises(UserError, match=f"an array '{name}', which is not read. Did you mean"):
+            save(clips=clips, **{name: clips}).signals_key("clips")
+    assert save(clips=clips, age=clips, patient=clips).signals_key("clips") == "clips"
+    assert save(clip=clips).signals_key("clips") == "clip"  # the only one there
+
+
 def test_the_array_of_an_npy_has_the_name_it_is_given(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(3))
     file = ArrayFile.read(tmp_path / "x.npy", lone="clips")

@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import torch
 
 from functa_core import Functaset
 from functa_core.files import save_tensors
@@ -58,6 +60,13 @@ CLIPS = ["--modality", "clips"]
         ([*CLIPS, "--set", "meta.steps=["], "not valid YAML"),
         ([*CLIPS, "--set", "meta.steps=5", "--set", "meta.steps.x=3"], "'steps' was given a value"),
         ([*CLIPS, "--set", "meta.rates_init=[0.1,0.005]"], "rates_init must go from low to high"),
+        ([*CLIPS, "--set", "meta.rates_init=[0.1]"], "must be a list of 2, each a number"),
+        ([*CLIPS, "--set", "tasks.impute.masks=[first-hlf]"], "Did you mean 'first-half'?"),
+        ([*CLIPS, "--set", "tasks.impute.mask_file=no.npy"], "no.npy cannot be read"),
+        ([*CLIPS, "--data", ""], "data.path is empty"),
+        ([*CLIPS, "--set", "data.path=' '"], "data.path is empty"),
+        ([*CLIPS, "--out", "x" * 300], "File name too long"),
+        ([*CLIPS, "--out", "/proc/functa"], "cannot be made"),
         ([*CLIPS, "--seed", "x"], "--seed"),
         ([*CLIPS, "--set", "seed=-3"], "seed must be"),
         ([*CLIPS, "--device", "cuda:99"], "no device 'cuda:99'"),
@@ -86,6 +95,7 @@ def test_training_commands(command, arguments, message, refused):
         ("on: 1", "no option 'True'"),
         ("model: {map_hidden: 3}", "model.map_hidden must be a list"),
         ("model: {map_hidden: [0]}", "model.map_hidden must be at least 1"),
+        ("meta: {steps: 3, lr: 0.1, steps: 4}", "'steps' stands there twice"),
     ],
 )
 def test_configuration_files(text, message, refused, tmp_path):
@@ -106,6 +116,8 @@ def test_an_output_folder_in_use(refused, tmp_path, clips_run):
     assert "not empty and holds no run" in refused("run", *CLIPS, "--out", "photos")
     assert "is a file" in refused("run", *CLIPS, "--out", "photos/a.txt")
     assert "is a file" in refused("run", *CLIPS, "--out", "photos/a.txt/run")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert "a link to what is not there" in refused("run", *CLIPS, "--out", "link")
 
 
 def test_resuming_another_run(refused, tmp_path, clips_run):
@@ -187,6 +199,55 @@ def test_encoding(refused, tmp_path, clips_run):
     assert "--out" in refused(*encode)
     (tmp_path / "notes.txt").write_text("mine")
     assert "is a file" in refused(*encode, "--out", "notes.txt/x.safetensors")
+
+
+def test_files_that_are_not_ours_to_replace(refused, functa, tmp_path, clips_run):
+    shutil.copytree(clips_run, tmp_path / "run")
+    test = tmp_path / "run" / "functaset" / "test.safetensors"
+    save_tensors(tmp_path / "model.safetensors", {"w": torch.zeros(3)}, {})
+    for name in ("mine.npz", "mine.parquet", "mine.json"):
+        (tmp_path / name).write_text("{}")
+    np.savez(tmp_path / "images.npz", images=np.zeros(3), about=np.zeros(3))
+    encode = ["encode", "--run", "run", "--split", "test", "--out"]
+    commands = [
+        [*encode, "run/weights.safetensors"],
+        [*encode, "model.safetensors"],
+        ["functaset", "concat", test, "--out", "model.safetensors"],
+        ["export-npz", test, "--out", "mine.npz"],
+        ["export-npz", test, "--out", "images.npz"],
+        ["functaset", "export", test, "--out", "mine.parquet"],
+        ["bench", "--out", "mine.json"],
+    ]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for command in commands:
+        assert "is not what this command writes" in refused(*command)
+    assert "one of the files" in refused("functaset", "concat", test, test, "--out", test)
+    assert {path: path.read_bytes() for path in before} == before
+    for command in (
+        [*encode, "new.safetensors"],
+        ["export-npz", test, "--out", "new.npz"],
+        ["functaset", "export", test, "--out", "new.parquet"],
+    ):
+        for _ in range(2):  # what it wrote itself it writes again
+            code, _, err = functa(*command)
+            assert code == 0, err
+
+
+def test_what_was_decoded_is_not_written_over(refused, tmp_path, clips_run, functa):
+    latents = clips_run / "functaset" / "test.safetensors"
+    decode = ["decode", "--run", clips_run, "--latents", latents, "--out", "photos"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "notes.txt").write_text("mine")
+    assert functa(*decode)[0] == 0
+    assert (tmp_path / "photos" / "notes.txt").read_text() == "mine"
+    assert "photos has a 000000" in refused(*decode)
+
+
+def test_a_task_takes_its_own_options_only(refused, clips_run):
+    others = ["--set", "tasks.generate.samples=2"]
+    assert "tasks.generate: a task takes options of its own only" in refused(
+        "impute", "--run", clips_run, *others
+    )
 
 
 def test_decoding_into_the_wrong_place(refused, tmp_path, clips_run):

@@ -203,10 +203,20 @@ def test_nobody_is_blamed_for_the_cores_bugs_or_for_memory(functa, tmp_path, mon
         raise ValueError("of the core")
 
     file = tmp_path / "mine.py"
-    file.write_text(broken("forward", "MemoryError('all gone')"))
+    for error in (
+        "MemoryError('all gone')",
+        "RuntimeError('DefaultCPUAllocator: can\\'t allocate')",
+    ):
+        file.write_text(broken("forward", error.replace("allocate'", "allocate memory'")))
+        code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+        assert code == 2
+        assert err.startswith("functa: error: there is not enough memory (")
+        assert "plugin" not in err
+    full = "__import__('errno').ENOSPC, 'No space left on device', '/x/y'"
+    file.write_text(broken("forward", f"OSError({full})"))
     code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
-    assert code == 1
-    assert err.startswith("functa: bug: MemoryError: all gone")
+    assert code == 2
+    assert err.startswith("functa: error: /x/y cannot be written: No space left on device.")
     file.write_text(GOOD)
     monkeypatch.setattr("functa_core.runs.opening.build_learner", fail)
     code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "other")

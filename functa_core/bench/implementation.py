@@ -61,10 +61,3 @@ class Implementation(ABC):
     @abstractmethod
     def device_peak(self) -> int:
         """Bytes that an update takes on the GPU at most, weights and Adam's moments with it."""
-
-
-def lacks_memory(error: Exception) -> bool:
-    """Whether an error of torch's, jax's or Python's says that there is no memory left."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "memory" in str(error).lower()
-    )

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from functa_core.bench.case import Asked, Case
-from functa_core.bench.implementation import Absent, Implementation, Work, lacks_memory
+from functa_core.bench.implementation import Absent, Implementation, Work
 from functa_core.bench.kinds import KINDS, REFERENCE, Kind
 from functa_core.bench.memory import peak_bytes
 from functa_core.bench.timing import interleaved
+from functa_core.errors import lacks_memory
 
 TOLERANCE = {"update": 1e-5, "encode": 1e-3, "decode": 1e-4}
 """Relative to the largest number. Losses are means and agree best; latents are differences."""

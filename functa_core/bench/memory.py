@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from functa_core.bench.case import Asked
-from functa_core.bench.implementation import Absent, lacks_memory
+from functa_core.bench.implementation import Absent
 from functa_core.bench.kinds import KINDS
+from functa_core.errors import lacks_memory
 
 SHARE = 0.9
 """Of the free memory that a process may take: one that needs more is ended, not the machine."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,6 +16,15 @@ from functa_core.bench.counting import first_step_is_shared, update_multiply_add
 from functa_core.bench.kinds import KINDS
 from functa_core.bench.machine import hardware, versions
 from functa_core.bench.measure import Row
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is what a benchmark wrote."""
+    try:
+        tree = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(tree, dict) and {"ceilings", "results", "ratios"} <= set(tree)
 
 
 def document(

@@ -37,7 +37,7 @@ def bench(names: tuple[str, ...], device: str, out: Path | None) -> None:
     import json
 
     from functa_core.bench.measure import Effort
-    from functa_core.bench.report import table
+    from functa_core.bench.report import is_result, table
     from functa_core.bench.run import run
     from functa_core.files import write_atomic
     from functa_core.runs.directory import check_file
@@ -45,7 +45,7 @@ def bench(names: tuple[str, ...], device: str, out: Path | None) -> None:
 
     asked = _asked(names)
     if out is not None:
-        check_file(out, ".json")
+        check_file(out, ".json", is_result)
     found = run(asked, find_device(device), Effort())
     for line in table(found):
         click.echo(line)

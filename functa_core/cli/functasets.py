@@ -59,6 +59,8 @@ def concat(files: tuple[Path, ...], out: Path, shard_size: int | None) -> None:
     from functa_core.functaset.joining import unlabelled, write_joined
 
     options.check_functaset_out(out, shard_size)
+    if out.resolve() in [path.resolve() for path in files]:
+        raise UserError(f"--out {out} is one of the files to put together. Choose another name.")
     parts = [StoredFunctaset.open(path) for path in files]
     write_joined(parts, out, shard_size)
     if without := unlabelled(parts):
@@ -72,12 +74,12 @@ def concat(files: tuple[Path, ...], out: Path, shard_size: int | None) -> None:
 def export(file: Path, out: Path) -> None:
     """Write a functaset as Parquet: columns id, latent, psnr_db, label."""
     from functa_core.functaset import StoredFunctaset
-    from functa_core.functaset.parquet import write_parquet
+    from functa_core.functaset.parquet import is_table, write_parquet
     from functa_core.runs.directory import check_file
 
     if out.suffix == ".npz":
         raise UserError(f"npz has a command of its own: functa export-npz {file} --out {out}")
-    check_file(out, ".parquet")
+    check_file(out, ".parquet", is_table)
     write_parquet(StoredFunctaset.open(file), out)
     click.echo(out)
 

@@ -85,7 +85,9 @@ def inspect(
 
 def _draw(modality: Modality[Any], train: Dataset[Any], out: Path) -> None:
     """Pictures of the data into a folder, each announced by its path."""
-    out.mkdir(parents=True, exist_ok=True)
+    from functa_core.runs.directory import make_folder
+
+    make_folder(out)
     drawn = modality.preview(train, out)
     for artefact in drawn:
         click.echo(f"{artefact.path}: {artefact.caption}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,7 +79,7 @@ def decode(
     from functa_core.console import ticking
     from functa_core.functaset import StoredFunctaset
     from functa_core.runs.api import load_run
-    from functa_core.runs.directory import RunDirectory, check_folder
+    from functa_core.runs.directory import RunDirectory, check_folder, make_folder
 
     opened = load_run(run, device, _modality_options(assignments))
     functaset = StoredFunctaset.open(latents)
@@ -86,8 +87,9 @@ def decode(
     check_folder(out)
     if RunDirectory(out).holds_run:
         raise UserError(f"--out {out} is a run; choose a folder for the signals.")
-    out.mkdir(parents=True, exist_ok=True)
     names = [f"{i:06d}" for i in range(len(functaset))]
+    _check_free(out, names)
+    make_folder(out)
     done = 0
     with ticking("decode", len(names)) as tick, torch.no_grad():
         for batch in functaset.batches(opened.encoder.batch):
@@ -96,6 +98,17 @@ def decode(
             done += len(batch)
             tick(done)
     click.echo(out)
+
+
+def _check_free(folder: Path, names: Sequence[str]) -> None:
+    """Raise a `UserError` if something in a folder is called as a signal will be."""
+    known = set(names)
+    for inside in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if inside.name.partition(".")[0] in known:
+            raise UserError(
+                f"--out {folder} has a {inside.name} already. Choose another folder, or remove "
+                "what was decoded before."
+            )
 
 
 def _modality_options(assignments: tuple[str, ...]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -12,7 +13,7 @@ import click
 
 from functa_core import __version__, distributed
 from functa_core.cache import cache_folder
-from functa_core.errors import UserError, summary
+from functa_core.errors import UserError, lacks_memory, summary
 from functa_core.tasks import TASKS
 
 COMMANDS = {
@@ -39,6 +40,9 @@ KILLED = (
     "another process of this command has ended without a word. It was killed, or its connection "
     "was cut;\nif memory was short, give each less: --set meta.batch_size, or more devices."
 )
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says where nothing more can be written."""
 
 EXIT_BUG = 1
 EXIT_USER = 2
@@ -128,8 +132,14 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _ended(distributed.code_elsewhere() or EXIT_INTERRUPTED, debug)
     except distributed.EndedElsewhere:
         return _ended(distributed.code_elsewhere(), debug)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            return _complain(_bug(error), EXIT_BUG, debug)
+        return _complain(f"error: {_no_room(error)}", EXIT_USER, debug)
     # The last place where a bug can still be told to the user; a plugin may raise SystemExit.
     except (Exception, SystemExit) as error:
+        if lacks_memory(error):
+            return _complain(f"error: {_no_memory(error)}", EXIT_USER, debug)
         return _complain(_bug(error), EXIT_BUG, debug)
     return code if isinstance(code, int) else 0
 
@@ -144,6 +154,22 @@ def _ended(code: int | None, debug: bool) -> int:
     if code == EXIT_INTERRUPTED and distributed.is_first():
         return _complain("interrupted", EXIT_INTERRUPTED, debug)
     return code
+
+
+def _no_room(error: OSError) -> str:
+    where = f"{error.filename} cannot be written" if error.filename else "a file cannot be written"
+    return (
+        f"{where}: {error.strerror}.\n"
+        "Make room or choose another place; run, train and encode go on from where they were."
+    )
+
+
+def _no_memory(error: BaseException) -> str:
+    return (
+        f"there is not enough memory ({summary(error)}).\n"
+        "Ask for less at once: a lower resolution, a smaller meta.batch_size or meta.encode_batch, "
+        "or meta.max_memory."
+    )
 
 
 def _bug(error: BaseException) -> str:

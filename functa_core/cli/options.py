@@ -65,11 +65,12 @@ def timeout_option(seconds: float) -> Callable[[F], F]:
 
 def check_functaset_out(out: Path, shard_size: int | None) -> None:
     """Raise a `UserError` unless a functaset can be written: a file, or a folder of shards."""
+    from functa_core.functaset.onefile import is_functaset
     from functa_core.functaset.shards import check_shard_folder
     from functa_core.runs.directory import check_file, check_folder
 
     if shard_size is None:
-        check_file(out, ".safetensors")
+        check_file(out, ".safetensors", is_functaset)
         return
     check_folder(out)
     check_shard_folder(out)

@@ -44,11 +44,11 @@ def export_npz(files: tuple[Path, ...], out: Path, run: Path | None) -> None:
     """Write functasets as one npz: SPLIT/modulation, SPLIT/psnr, SPLIT/ids, SPLIT/labels, about."""
     from functa_core.files import sha256
     from functa_core.functaset import Functaset
-    from functa_core.published.modulations import write_npz
+    from functa_core.published.modulations import is_export, write_npz
     from functa_core.runs.directory import RunDirectory, check_file
     from functa_core.runs.importing import latent_start
 
-    check_file(out, ".npz")
+    check_file(out, ".npz", is_export)
     functasets = [Functaset.load(path) for path in files]
     splits = [functaset.split for functaset in functasets]
     if len(set(splits)) < len(splits):

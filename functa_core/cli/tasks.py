@@ -32,7 +32,8 @@ def task_command(name: str, summary: str) -> click.Command:
             check_folder(out)
         layers = options.option_layers(file=None, assignments=assignments, data=None, seed=seed)
         for origin, tree in layers:
-            if foreign := sorted(set(tree) - {"tasks", "seed"}):
+            others = [f"tasks.{other}" for other in tree.get("tasks", {}) if other != name]
+            if foreign := [*sorted(set(tree) - {"tasks", "seed"}), *others]:
                 raise UserError(
                     f"{origin} {foreign[0]}: a task takes options of its own only, "
                     f"such as --set tasks.{name}.KEY=VALUE."

@@ -222,6 +222,15 @@ _DTYPES = {
 }
 
 
+def is_functaset(path: Path) -> bool:
+    """Whether a file is a whole functaset."""
+    try:
+        OpenFile.read(path)
+    except UserError:
+        return False
+    return True
+
+
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], count: int) -> None:
     """Raise a `UserError` unless the tensors are those of `count` rows."""
     for name in ("latents", "psnr_db"):

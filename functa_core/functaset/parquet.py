@@ -44,6 +44,19 @@ def write_parquet(stored: StoredFunctaset, path: Path) -> None:
             writer.write_table(_table(arrow, schema, batch, numbers))
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file is a functaset as Parquet.
+
+    Raises:
+        UserError: pyarrow is not installed.
+    """
+    arrow, parquet = _pyarrow()
+    try:
+        return b"functa" in (parquet.read_schema(path).metadata or {})
+    except (arrow.ArrowException, OSError):
+        return False
+
+
 def _table(arrow: Any, schema: Any, batch: Functaset, numbers: int) -> pyarrow.Table:
     flat = arrow.array(batch.latents.flatten().numpy())
     arrays = [

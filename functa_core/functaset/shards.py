@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from functa_core.errors import UserError
 from functa_core.files import remove_drafts
 from functa_core.functaset.about import About, joined
 from functa_core.functaset.index import INDEX, Index, Shard
+from functa_core.functaset.onefile import is_functaset
 from functa_core.functaset.statistics import Statistics
 from functa_core.functaset.whole import Functaset
 
@@ -125,8 +127,13 @@ class ShardWriter:
 
     def _clear(self) -> None:
         remove_drafts(self.folder)
-        for path in self.folder.glob("shard-*.safetensors"):
+        for path in filter(_is_shard, self.folder.iterdir()):
             path.unlink()
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether a file is one that a writer left."""
+    return re.fullmatch(r"shard-\d{6}\.safetensors", path.name) is not None and is_functaset(path)
 
 
 def check_shard_folder(folder: Path) -> None:
@@ -136,5 +143,5 @@ def check_shard_folder(folder: Path) -> None:
     if (folder / INDEX).exists():
         raise UserError(f"{folder} holds a functaset already. Choose another --out, or remove it.")
     inside: Sequence[Path] = list(folder.iterdir()) if folder.is_dir() else []
-    if foreign := [p for p in inside if not p.name.startswith(("shard-", "."))]:
+    if foreign := [p for p in inside if not p.name.startswith(".") and not _is_shard(p)]:
         raise UserError(f"{folder} holds other things ({foreign[0].name}). Choose another --out.")

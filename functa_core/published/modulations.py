@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,15 @@ def to_functaset(
         split=split,
         **about,
     )
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file is what `write_npz` writes."""
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            return "about" in loaded.files and f"{loaded.files[0]}".endswith("/modulation")
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+        return False
 
 
 def write_npz(functasets: Sequence[Functaset], path: Path, start: Sequence[float] | None) -> None:

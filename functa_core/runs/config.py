@@ -23,6 +23,8 @@ from functa_core.runs.finding import find_task
 from functa_core.tasks.base import Task
 
 T = TypeVar("T")
+MERGE = "tag:yaml.org,2002:merge"
+"""Of YAML's `<<`, which may stand in a mapping several times."""
 Tree = dict[str, Any]
 
 
@@ -30,7 +32,9 @@ Tree = dict[str, Any]
 class DataConfig:
     """Where signals come from."""
 
-    path: str | None = option(None, "file or folder; null for the modality's embedded set")
+    path: str | None = option(
+        None, "file or folder; null for the modality's embedded set", path=True
+    )
     test_fraction: float = option(
         0.1, "share of signals held out where the data names no split", above=0, high=0.9
     )
@@ -128,9 +132,6 @@ def build_config(
             f"the configuration is for modality '{named}', but '{modality.name}' was asked for."
         )
     plugin = merged["modality"].pop("plugin", None)
-    path = merged["data"].get("path")
-    if isinstance(path, str):
-        merged["data"]["path"] = os.path.abspath(path)  # a run is resumed from anywhere
     parts: dict[str, Any] = {
         name: _structure(name, merged[name], cls) for name, cls in sections.items()
     }
@@ -151,7 +152,7 @@ def read_yaml(path: Path) -> Tree:
         UserError: missing, not YAML, or not a mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.load(path.read_text(), _Once)
     except OSError as error:
         raise UserError(f"the configuration {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -160,6 +161,26 @@ def read_yaml(path: Path) -> Tree:
     if not isinstance(tree, dict | None):
         raise UserError(f"the configuration {path} has to be a mapping of sections.")
     return {str(key): value for key, value in (tree or {}).items()}
+
+
+class _Once(yaml.SafeLoader):
+    """YAML in which a key may not stand twice; PyYAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            yaml.YAMLError: a key stands in it twice.
+        """
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != MERGE and key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key.value}' stands there twice", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def parse_assignments(assignments: Sequence[str]) -> Tree:
@@ -310,7 +331,9 @@ def _describe(hint: Any) -> str:
     if _is_union(hint):
         return " or ".join(_describe(argument) for argument in arguments)
     if _is_tuple(hint):
-        return f"a list, each {_describe(arguments[0])}"
+        if arguments[-1] is Ellipsis:
+            return f"a list, each {_describe(arguments[0])}"
+        return f"a list of {len(arguments)}, each {_describe(arguments[0])}"
     return str(hint)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,6 @@ class RunDirectory:
         """Whether somebody's run is here."""
         return self.config.is_file()
 
-    @property
-    def finished(self) -> bool:
-        """Whether `functa run` came to its end here."""
-        return self.report.is_file() and "reconstruction" in self.read_metrics()
-
     def read_metrics(self) -> Tree:
         """metrics.json, or nothing yet."""
         return read_json(self.metrics) if self.metrics.is_file() else {}
@@ -123,6 +119,7 @@ def _finite(value: Any) -> Any:
 def check_fresh(directory: RunDirectory) -> None:
     """Raise a `UserError` unless a new run may be written here: absent, or empty."""
     root = directory.root
+    _check_name(root)
     if directory.holds_run:
         raise already_a_run(root)
     check_folder(root)
@@ -140,6 +137,7 @@ def already_a_run(root: Path) -> UserError:
 
 def check_folder(path: Path) -> None:
     """Raise a `UserError` unless `path` is a folder that can be written to, or can be made."""
+    _check_name(path)
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path} is a file; a folder is needed.")
     there = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
@@ -149,10 +147,49 @@ def check_folder(path: Path) -> None:
         raise UserError(f"--out {path} cannot be made: {there} may not be written to.")
 
 
-def check_file(path: Path, suffix: str) -> None:
-    """Raise a `UserError` unless `path` can be written and ends in `suffix`."""
+def _check_name(path: Path) -> None:
+    """Raise a `UserError` if the system can have no such path, or it leads nowhere."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise UserError(f"--out {path} is a link to what is not there.") from None
+    except NotADirectoryError:
+        return  # which the caller has words for
+    except OSError as error:
+        raise UserError(f"--out {path} cannot be made: {error.strerror}.") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that was asked for, and its parents; it may be there.
+
+    Raises:
+        UserError: the system does not let it be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out {path} cannot be made: {error.strerror}. Choose another."
+        ) from error
+
+
+def check_file(path: Path, suffix: str, is_ours: Callable[[Path], bool]) -> None:
+    """Raise a `UserError` unless `path` can be written, ends in `suffix` and loses nobody's file.
+
+    Args:
+        path: to be written.
+        suffix: that its name must have.
+        is_ours: whether a file is of the kind that is written, so that it may be replaced.
+    """
+    _check_name(path)
     if path.is_dir():
         raise UserError(f"--out {path} is a folder; a file is needed, such as {path}/all{suffix}.")
     check_folder(path.parent)
     if path.suffix != suffix:
         raise UserError(f"--out must end in {suffix}, got '{path.name}'.")
+    if path.exists() and path.stat().st_size > 0 and not is_ours(path):
+        raise UserError(
+            f"--out {path} is there already, and is not what this command writes. "
+            "Choose another name, or remove it."
+        )

@@ -30,6 +30,7 @@ from functa_core.runs.directory import (
     RunDirectory,
     check_folder,
     check_fresh,
+    make_folder,
     read_json,
     write_json,
 )
@@ -152,7 +153,7 @@ def write_run(imported: Imported, directory: RunDirectory) -> None:
     learner.load_state_dict(dict(imported.tensors))
     for note in imported.about["notes"]:
         warn(note)
-    directory.root.mkdir(parents=True, exist_ok=True)
+    make_folder(directory.root)
     try:
         save_tensors(directory.weights, learner.state_dict(), {"format": "functa 1"})
         write_json(directory.modality, describe_modality(imported.plugin, imported.modality))

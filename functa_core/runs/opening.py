@@ -26,8 +26,16 @@ from functa_core.networks.base import ModulatedNetwork
 from functa_core.networks.products import bfloat16_pays
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
-from functa_core.runs.directory import RunDirectory, already_a_run, read_json, write_json
+from functa_core.runs.directory import (
+    RunDirectory,
+    already_a_run,
+    make_folder,
+    read_json,
+    write_json,
+)
+from functa_core.runs.finding import find_task
 from functa_core.runs.observed import check_observations
+from functa_core.runs.signals import check_signals, describe_signals
 
 
 @attrs.frozen(eq=False)
@@ -109,12 +117,14 @@ def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: st
         UserError: the data, the device or a signal cannot be used.
     """
     session = prepare(plugin, config, directory, device)
-    directory.root.mkdir(parents=True, exist_ok=True)
+    make_folder(directory.root)
     try:
         write_new(directory.config, to_yaml(config))
     except FileExistsError as error:  # another process was first
         raise already_a_run(directory.root) from error
-    write_json(directory.modality, describe_modality(plugin, session.modality))
+    signals = describe_signals({"train": session.train, "test": session.test})
+    about = describe_modality(plugin, session.modality)
+    write_json(directory.modality, {**about, "signals": signals})
     return session
 
 
@@ -131,6 +141,8 @@ def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: 
     modality = plugin.modality(config.modality, config.source(), state)
     for signals in (train, test):
         check_observations(modality, modality.observations([signals[0]]))
+    for name, options in config.tasks.items():
+        find_task(name, plugin.tasks)(options).check_options(modality, test[0])
     _check_fit(modality, train[0], config)
     batches = Batches(modality, train, config)
     _check_processes(batches.size)
@@ -170,7 +182,7 @@ def resume(directory: RunDirectory, device: str) -> Session:
     """The run that is in a directory, with its own data.
 
     Raises:
-        UserError: its plugin or its data is gone.
+        UserError: its plugin or its data is gone, or the data is not what it was.
     """
     where = find_device(device)
     plugin, config = read_run(directory)
@@ -180,6 +192,7 @@ def resume(directory: RunDirectory, device: str) -> Session:
         return start(plugin, config, directory, device)
     modality = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     train, test = read_signals(modality)
+    check_signals(directory, {"train": train, "test": test})
     _check_processes(Batches(modality, train, config).size)
     return Session(directory, plugin, config, modality, train, test, where)
 
@@ -322,7 +335,11 @@ def read_learner(config: RunConfig, modality: Modality[Any], path: Path) -> Lear
     try:
         learner.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} does not fit this run: {str(error).splitlines()[0]}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} does not fit this run's configuration: {reason[:200]}\n"
+            "Put back the file that was trained with it, or train again in another --out."
+        ) from error
     return learner.requires_grad_(False)
 
 

@@ -13,7 +13,7 @@ from functa_core.blame import accuse
 from functa_core.errors import UnfitLatents, UserError
 from functa_core.files import remove_drafts
 from functa_core.modality import Artefact
-from functa_core.runs.directory import RunDirectory, read_json, write_json
+from functa_core.runs.directory import RunDirectory, make_folder, read_json, write_json
 from functa_core.tasks.base import Material, NotApplicable, Outcome, Task
 
 OUTCOME = "outcome.json"
@@ -40,8 +40,9 @@ def run_task(
     task.check(material)
     folder = out or directory.task(task.name)
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_drafts(folder)
+    make_folder(folder)
+    if out is None:  # what the user named may hold anything, and much of it
+        remove_drafts(folder)
     try:
         outcome = _checked(task, task.run(material, folder), folder)
     except UserError as reason:

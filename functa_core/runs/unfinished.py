@@ -102,7 +102,8 @@ class Unfinished:
 
 def parts_folder(out: Path) -> Path:
     """Where unfinished encodings of an output lie."""
-    return out.with_name(f"{out.name}.parts")
+    place = out.absolute()  # the folder one stands in has no name of its own: "."
+    return place.with_name(f"{place.name}.parts")
 
 
 def remove_parts(out: Path) -> None:

@@ -73,6 +73,18 @@ class Task(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
+    def check_options(self, modality: Modality[Any], signal: Any) -> None:
+        """Find out whether the options suit the data, before anything is trained.
+
+        Args:
+            modality: prepared.
+            signal: a test signal.
+
+        Raises:
+            UserError: an option names something that is not there. Default: all are right.
+        """
+        return
+
     def check(self, material: Material) -> None:
         """Find out whether the task can be done, before anything is written.
 

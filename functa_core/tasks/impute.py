@@ -20,7 +20,7 @@ from functa_core.console import ticking
 from functa_core.drawing import drawn
 from functa_core.encoding import Encoder
 from functa_core.meta.outer import psnr_db
-from functa_core.modality import Artefact, Baseline, Mask
+from functa_core.modality import Artefact, Baseline, Mask, Modality, seeded
 from functa_core.options import option
 from functa_core.tasks.base import Material, NotApplicable, Outcome, Task
 from functa_core.tasks.completing import Posterior, complete, residual_sigma, whitening
@@ -49,6 +49,7 @@ class ImputeConfig:
         None,
         "in their place, a .npy of booleans, one for each observation of a signal in their order "
         "(a grid may keep its shape), True where it is observed",
+        path=True,
     )
     signals: int = option(8, "test signals, evenly spread over the split", low=1)
     steps: int = option(
@@ -85,6 +86,15 @@ class Impute(Task):
     summary = "Complete test signals of which a mask hides a part."
     Config = ImputeConfig
     config: ImputeConfig
+
+    def check_options(self, modality: Modality[Any], signal: Any) -> None:
+        """Raise a `UserError` if a mask that was asked for is not there, or is not for the data."""
+        names, file = self.config.masks, self.config.mask_file
+        if names is None and file is None:
+            return
+        whole = modality.observations([signal])
+        for mask in choose_masks(modality, names, file):
+            mask.visible([signal], whole, seeded(0))
 
     def check(self, material: Material) -> None:
         """Raise `NotApplicable` unless there is a mask that leaves something seen and hidden."""

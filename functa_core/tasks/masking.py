@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from torch import Generator, Tensor
 
 from functa_core.encoding import Encoder
-from functa_core.errors import nearest
+from functa_core.errors import UserError, nearest
 from functa_core.modality import Mask, Modality, seeded
 from functa_core.observations import Observations
 from functa_core.seeding import derive
@@ -56,7 +56,8 @@ def choose_masks(
     """The masks asked for: those in a file, by name, or all that the modality has.
 
     Raises:
-        NotApplicable: it has none, or none of that name, or the file is not a mask.
+        NotApplicable: it has none, and no file is given.
+        UserError: it has none of that name, or the file is not a mask.
     """
     if file is not None:
         return [_from_file(Path(file))]
@@ -68,7 +69,7 @@ def choose_masks(
         )
     for name in known if names is None else names:
         if name not in known:
-            raise NotApplicable(
+            raise UserError(
                 f"modality '{modality.name}' has no mask '{name}' (tasks.impute.masks); it has: "
                 f"{', '.join(known)}.{nearest(name, known)}"
             )
@@ -112,24 +113,24 @@ def _from_file(path: Path) -> Mask:
     """A mask that is the same for every signal.
 
     Raises:
-        NotApplicable: it cannot be read, or is not of booleans.
+        UserError: it cannot be read, or is not of booleans.
     """
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise NotApplicable(
+        raise UserError(
             f"tasks.impute.mask_file {path} cannot be read as .npy: {error}."
         ) from error
     if not isinstance(values, np.ndarray) or values.dtype != np.bool_:
         found = getattr(values, "dtype", "an archive of several arrays")
-        raise NotApplicable(
+        raise UserError(
             f"tasks.impute.mask_file {path} must hold booleans, True where observed; got {found}."
         )
     flat = torch.from_numpy(np.ascontiguousarray(values).reshape(-1))
 
     def visible(signals: Sequence[Any], observations: Observations, _: Generator) -> Tensor:
         if len(flat) != observations.count:
-            raise NotApplicable(
+            raise UserError(
                 f"tasks.impute.mask_file {path} has {len(flat)} entries {values.shape}, but a "
                 f"signal has {observations.count} observations."
             )

@@ -18,6 +18,13 @@ Arrays = Mapping[str, np.ndarray]
 Load = Callable[[int], np.ndarray]
 
 
+NAMES = (
+    *("values", "latitude", "longitude", "nested"),
+    *("variables", "units", "ids", "times"),
+)
+"""Arrays that are read, besides those that all array files may have."""
+
+
 def read_arrays(path: Path, wanted: Wanted) -> Collection:
     """All fields of an .npz file.
 
@@ -30,6 +37,7 @@ def read_arrays(path: Path, wanted: Wanted) -> Collection:
         UserError: the file is damaged, or an array is not what it should be.
     """
     file = ArrayFile.read(path, lone="values")
+    file.check_names(NAMES)
     arrays = file.arrays
     if "values" not in arrays:
         raise UserError(
@@ -98,7 +106,7 @@ def _cells(arrays: Arrays, path: Path) -> tuple[Load, Grid, int]:
         )
     nside = healpy.npix2nside(values.shape[1])
     cells = np.arange(values.shape[1])
-    order = healpy.ring2nest(nside, cells) if bool(arrays.get("nested", False)) else cells
+    order = healpy.ring2nest(nside, cells) if _nested(arrays, path) else cells
     channels = values.shape[2] if values.ndim == 3 else 1
 
     def load(index: int) -> np.ndarray:
@@ -107,6 +115,17 @@ def _cells(arrays: Arrays, path: Path) -> tuple[Load, Grid, int]:
         return np.asarray(np.where(good, field, np.nan)).reshape(len(order), channels)
 
     return load, HealpixGrid(nside), channels
+
+
+def _nested(arrays: Arrays, path: Path) -> bool:
+    """Whether cells are in NESTED order."""
+    told = arrays.get("nested", np.bool_(False))
+    if told.size != 1 or told.dtype.kind != "b":
+        raise UserError(
+            f"'nested' of {path} has shape {told.shape} and type {told.dtype}.\n"
+            "It must be one boolean, for all fields."
+        )
+    return bool(told)
 
 
 def _channels(arrays: Arrays, count: int, path: Path) -> list[Channel]:
