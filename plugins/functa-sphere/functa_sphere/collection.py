@@ -200,10 +200,15 @@ def split_of(collection: Collection, split: Split, source: DataSource) -> Datase
     is_test = held_out(collection, source.test_fraction)
     whole = Dataset(
         ids=collection.ids,
-        load=lambda i: Map(collection.load(i), collection.grid),
+        load=lambda i: Map(_known(collection.load(i)), collection.grid),
         labels=collection.labels,
         label_names=collection.label_names,
         notes=collection.notes,
         is_test=None if is_test is None else is_test.tolist(),
     )
     return whole.split(split, source)
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Values with NaN for whatever is no number, infinities too: these would be the range's end."""
+    return np.where(np.isfinite(values), values, np.float32(np.nan))

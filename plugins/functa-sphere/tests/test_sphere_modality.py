@@ -48,6 +48,18 @@ def test_prepared_state(run, path):
     assert again.dataset("test")[0].grid.same_as(run.dataset("test")[0].grid)
 
 
+def test_infinite_values_are_missing(run, path, tmp_path):
+    data = xr.open_dataset(path).load()
+    data.t.values[:, 3, 4] = [np.inf, -np.inf, np.nan, np.inf]
+    data.to_netcdf(tmp_path / "infinite.nc")
+    again = prepared(tmp_path / "infinite.nc", variable=("t", "u"))
+    assert again.state == run.state
+    few = again.observations(list(again.dataset("train")))
+    expected = run.observations(list(run.dataset("train")))
+    assert torch.equal(few.weights, expected.weights)
+    assert torch.equal(few.known_values, expected.known_values)
+
+
 def test_observations(run, path):
     signals = run.dataset("train")
     seen = run.observations(list(signals))
