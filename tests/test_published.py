@@ -337,7 +337,7 @@ def test_nothing_half_written_is_left(functa, tmp_path, monkeypatch):
 
     monkeypatch.setattr(importing, "write_new", full)
     code, _, err = functa("import-deepmind", NUMPY, "--out", tmp_path / "run")
-    assert code == 1
+    assert code == 2
     assert "No space left" in err
     assert not list((tmp_path / "run").iterdir())
 

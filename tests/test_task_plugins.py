@@ -149,7 +149,7 @@ def test_python_does_tasks_too(run, tmp_path):
         (["loudest", "--run", "RUN", "--set", "tasks.loudest.factr=1"], "'tasks.loudest.factor'"),
         (["loudest", "--run", "RUN", "--set", "tasks.loudest.factor=0"], "greater than 0"),
         (["loudest", "--run", "RUN", "--set", "tasks.loudest.factor=100"], "is too loud"),
-        (["loudest", "--run", "RUN", "--set", "tasks.lodest.factor=1"], "Did you mean 'loudest'"),
+        (["loudest", "--run", "RUN", "--set", "tasks.lodest.factor=1"], "mean 'tasks.loudest'"),
         (["loudest", "--run", "RUN", "--set", "meta.steps=1"], "options of its own only"),
         (["loudest", "--run", "nowhere"], "there is no run in nowhere"),
         (["lodest", "--run", "RUN"], "no command 'lodest'; see: functa --help. Did you mean 'loud"),

@@ -158,7 +158,7 @@ def test_a_damaged_outcome_is_named(bars_run, functa, tmp_path):
         (["--set", "tasks.views.context=[]"], "at least one number"),
         (["--set", "tasks.views.context=[0]"], "context"),
         (["--set", "tasks.views.contexts=[1]"], "tasks.views.context"),
-        (["--set", "tasks.vews.context=[1]"], "Did you mean 'views'"),
+        (["--set", "tasks.vews.context=[1]"], "Did you mean 'tasks.views'"),
         (["--set", "meta.steps=4"], "options of its own only"),
         (["--seed", "-1"], "seed"),
         (["--out", "FILE"], "is a file"),

@@ -36,7 +36,7 @@ def task_command(name: str, summary: str) -> click.Command:
             if foreign := [*sorted(set(tree) - {"tasks", "seed"}), *others]:
                 raise UserError(
                     f"{origin} {foreign[0]}: a task takes options of its own only, "
-                    f"such as --set tasks.{name}.KEY=VALUE."
+                    f"such as --set tasks.{name}.KEY=VALUE.{nearest(foreign[0], [f'tasks.{name}'])}"
                 )
         figures = run_task_of(run, name, layers, out, device)
         click.echo(json.dumps(figures, indent=2))
