@@ -93,6 +93,7 @@ def test_training_commands(command, arguments, message, refused):
         ("modality: {name: nerf}", "for modality 'nerf'"),
         ("tasks: 3", "section 'tasks' must be a mapping"),
         ("on: 1", "no option 'True'"),
+        ("? [a, b]\n: 1", "not valid YAML"),
         ("model: {map_hidden: 3}", "model.map_hidden must be a list"),
         ("model: {map_hidden: [0]}", "model.map_hidden must be at least 1"),
         ("meta: {steps: 3, lr: 0.1, steps: 4}", "'steps' stands there twice"),
@@ -208,6 +209,8 @@ def test_files_that_are_not_ours_to_replace(refused, functa, tmp_path, clips_run
     for name in ("mine.npz", "mine.parquet", "mine.json"):
         (tmp_path / name).write_text("{}")
     np.savez(tmp_path / "images.npz", images=np.zeros(3), about=np.zeros(3))
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
     encode = ["encode", "--run", "run", "--split", "test", "--out"]
     commands = [
         [*encode, "run/weights.safetensors"],
@@ -215,6 +218,7 @@ def test_files_that_are_not_ours_to_replace(refused, functa, tmp_path, clips_run
         ["functaset", "concat", test, "--out", "model.safetensors"],
         ["export-npz", test, "--out", "mine.npz"],
         ["export-npz", test, "--out", "images.npz"],
+        ["export-npz", test, "--out", "array.npz"],
         ["functaset", "export", test, "--out", "mine.parquet"],
         ["bench", "--out", "mine.json"],
     ]

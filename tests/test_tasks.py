@@ -94,6 +94,14 @@ def test_what_cannot_be_done_is_skipped_in_a_run_and_refused_by_name(clips_run, 
     assert not (clips_run / "tasks" / "views").exists()
 
 
+def test_hidden_files_of_others_stay_where_a_task_draws(bars_run, functa, tmp_path):
+    mine = tmp_path / "out" / "mail" / ".letter.part"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert functa("views", "--run", bars_run, "--out", tmp_path / "out")[0] == 0
+    assert mine.read_text() == "mine"
+
+
 def test_what_cannot_be_read_is_no_reason_to_skip_a_task(bars_run, functa, tmp_path, monkeypatch):
     run = shutil.copytree(bars_run, tmp_path / "run")
     metrics = metrics_of(run)

@@ -105,10 +105,11 @@ def to_functaset(
 def is_export(path: Path) -> bool:
     """Whether a file is what `write_npz` writes."""
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            return "about" in loaded.files and f"{loaded.files[0]}".endswith("/modulation")
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
         return False
+    return "about.npy" in names and any(name.endswith("/modulation.npy") for name in names)
 
 
 def write_npz(functasets: Sequence[Functaset], path: Path, start: Sequence[float] | None) -> None:

@@ -174,12 +174,13 @@ class _Once(yaml.SafeLoader):
         """
         seen = set()
         for key, _ in node.value:
-            if key.tag != MERGE and key.value in seen:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+                continue
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"'{key.value}' stands there twice", key.start_mark
                 )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
