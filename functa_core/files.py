@@ -1,10 +1,11 @@
 """Writing files so that a crash at any instant leaves the old one or the new one."""
 
+import fcntl
 import glob
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,6 +74,21 @@ def remove_drafts_of(path: Path) -> None:
     """Remove what killed processes left half-written of one file."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*{DRAFT}"):
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """A block that other processes (and threads) wait for before they begin theirs of this folder.
+
+    Where the file system has no locks, nobody waits.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # which lets the next one in
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

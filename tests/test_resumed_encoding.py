@@ -105,10 +105,13 @@ def test_a_killed_encoding_goes_on_by_itself(
     assert [path.name for path in out.parent.iterdir()] == [out.name], "nothing is left behind"
 
 
-def test_an_interrupted_encoding_keeps_all_it_has(clips_run, data, undisturbed, functa, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_encoding_keeps_all_it_has(
+    number, clips_run, data, undisturbed, functa, tmp_path
+):
     out = tmp_path / "x.safetensors"
     encode = ["encode", "--run", clips_run, "--data", data, "--out", out]
-    code, _, err = child("part", 3, signal.SIGINT, *encode)
+    code, _, err = child("part", 3, number, *encode)
     assert code == 130, err
     assert "interrupted" in err
     said = functa(*encode)[1]

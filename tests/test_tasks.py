@@ -1,7 +1,10 @@
 """Tasks are commands, entries in metrics.json and parts of a run; on a stranger's modality."""
 
 import json
+import os
 import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from functa_core import UserError, load_run
+from functa_core.runs.directory import RunDirectory
 from functa_core.tasks import TASKS, core_task
 from functa_core.tasks.views import Views
 
@@ -119,6 +123,34 @@ def test_what_cannot_be_read_is_no_reason_to_skip_a_task(bars_run, functa, tmp_p
     monkeypatch.undo()
     assert functa("run", "--modality", "clips", "--out", run, "--resume")[0] == 0
     assert metrics_of(run) == metrics_of(bars_run)
+
+
+def test_commands_at_once_keep_the_figures_of_each_other(tmp_path):
+    def write(number):
+        RunDirectory(tmp_path).update_metrics(tasks={f"task {number}": number})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(40)))
+    assert metrics_of(tmp_path)["tasks"] == {f"task {number}": number for number in range(40)}
+
+
+def test_a_task_that_is_told_to_end_leaves_nothing_half_written(
+    bars_run, functa, tmp_path, monkeypatch
+):
+    run = shutil.copytree(bars_run, tmp_path / "run")
+    before = metrics_of(run)
+    replace = os.replace
+
+    def ended(draft, path, **_):
+        if path.name == "outcome.json":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return replace(draft, path)
+
+    monkeypatch.setattr("pathlib.os.replace", ended)
+    code, _, err = functa("views", "--run", run)
+    assert (code, err.splitlines()[-1]) == (130, "functa: interrupted")
+    assert metrics_of(run) == before
+    assert not list(run.rglob("*.functa-part"))
 
 
 @pytest.mark.parametrize("name", ["generate", "interpolate"])

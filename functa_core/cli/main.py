@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -100,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the user's input, 1 a bug, 130 interrupted."""
     # matplotlib's list of fonts is a cache too; it must be told before it is imported.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+    if threading.current_thread() is threading.main_thread():
+        # What batch systems send; a command that it kills would leave drafts behind.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     rest = [argument for argument in given if argument != "--debug"]

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from functa_core.errors import UserError
-from functa_core.files import write_atomic
+from functa_core.files import alone_in, write_atomic
 from functa_core.runs.config import Tree
 
 
@@ -83,9 +83,17 @@ class RunDirectory:
         """metrics.json, or nothing yet."""
         return read_json(self.metrics) if self.metrics.is_file() else {}
 
-    def update_metrics(self, **values: Any) -> None:
-        """Replace top-level entries of metrics.json, keeping the others."""
-        write_json(self.metrics, {**self.read_metrics(), **values})
+    def update_metrics(self, tasks: Tree | None = None, **values: Any) -> None:
+        """Replace entries of metrics.json, keeping the others, those too that come meanwhile.
+
+        Args:
+            tasks: by name, figures or why there are none.
+            values: other entries.
+        """
+        with alone_in(self.root):
+            before = self.read_metrics()
+            done = {**before.get("tasks", {}), **(tasks or {})}
+            write_json(self.metrics, {**before, **values, "tasks": done})
 
 
 def read_json(path: Path) -> Tree:

@@ -93,8 +93,7 @@ def run_evaluation(session: Session) -> None:
     functasets = {split: material.functaset(split) for split in ("train", "test")}
     found = evaluate(encoder, session.train, session.test, functasets)
     directory = session.directory
-    before = directory.read_metrics()
-    directory.update_metrics(**_facts(session, encoder), **found, tasks=before.get("tasks", {}))
+    directory.update_metrics(**_facts(session, encoder), **found)
     figures = {f"test_{name}": value for name, value in found["reconstruction"]["test"].items()}
     steps = session.config.meta.steps
     session.plugin.announce(Event("evaluated", str(directory.root), steps, figures))

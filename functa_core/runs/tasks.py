@@ -55,7 +55,7 @@ def run_task(
         for artefact in outcome.artefacts
     ]
     write_json(folder / OUTCOME, {"figures": dict(outcome.figures), "artefacts": artefacts})
-    _keep(directory, task.name, outcome.figures)
+    directory.update_metrics(tasks={task.name: dict(outcome.figures)})
     return outcome.figures
 
 
@@ -74,7 +74,7 @@ def run_declared(tasks: Sequence[Task], material: Material, directory: RunDirect
         try:
             run_task(task, material, directory)
         except NotApplicable as reason:
-            _keep(directory, task.name, {"skipped": str(reason)})
+            directory.update_metrics(tasks={task.name: {"skipped": str(reason)}})
 
 
 def task_artefacts(directory: RunDirectory) -> dict[str, list[Artefact]]:
@@ -124,8 +124,3 @@ def _remove_empty(folder: Path, stop: Path) -> None:
         if place == stop.absolute() or any(place.iterdir()):
             return
         place.rmdir()
-
-
-def _keep(directory: RunDirectory, name: str, figures: Mapping[str, Any]) -> None:
-    tasks = directory.read_metrics().get("tasks", {})
-    directory.update_metrics(tasks={**tasks, name: dict(figures)})
