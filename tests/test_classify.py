@@ -61,8 +61,11 @@ def blobs(count, seed, classes=3):
 def test_classes_that_are_far_apart_are_told_without_an_error():
     train, labels = blobs(90, 0)
     test, truth = blobs(60, 1)
-    networks, _ = contest_of(labels).enter(lambda drop: MLP(5, 3, 16, drop), train)
+    contest, ticks = contest_of(labels), []
+    networks, _ = contest.enter(lambda drop: MLP(5, 3, 16, drop), train, ticks.append)
     assert all((logits_of(n, test).argmax(1) == truth).all() for n in networks)
+    assert ticks == list(range(1, contest.steps + 1))  # to choose from two and for three seeds
+    assert contest.steps == 5 * 150
     held = validation_part(labels, 0.25, generator())
     assert (Logistic.fit(train, labels, held).predict(test) == truth.numpy()).all()
 

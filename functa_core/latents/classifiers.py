@@ -140,7 +140,8 @@ class Logistic:
 
         def logits_with(penalty: float) -> Tensor:
             fitted = _regression(features[~held], labels[~held], penalty)
-            return torch.from_numpy(fitted.predict_log_proba(features[held].numpy()))
+            shares = torch.from_numpy(fitted.predict_proba(features[held].numpy()))
+            return shares.clamp_min(torch.finfo(shares.dtype).tiny).log()
 
         chosen = best_option(INVERSE_PENALTIES, logits_with, labels[held])
         return cls(_regression(features, labels, chosen), chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ def train_network(
     labels: Int[Tensor, " n"],
     budget: Budget,
     generator: Generator,
+    after: Callable[[], object] = lambda: None,
 ) -> None:
     """Minimise the cross-entropy, in place.
 
@@ -80,6 +82,7 @@ def train_network(
         items, labels: to learn; every step sees the next of a random order.
         budget: how long and how fast.
         generator: on the CPU; of the order and of dropout.
+        after: called after each step.
     """
     device = next(network.parameters()).device
     dropping = Generator(device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
@@ -100,6 +103,7 @@ def train_network(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+        after()
 
 
 @torch.no_grad()
@@ -161,43 +165,52 @@ class Contest:
     seeds: Sequence[int]
     device: torch.device
 
+    @property
+    def steps(self) -> int:
+        """Of the optimiser, in all trainings of one kind of network."""
+        tried = len(self.drops) if len(self.drops) > 1 else 0
+        return (tried + len(self.seeds)) * self.budget.steps
+
     def enter(
-        self, make: Callable[[float], ClassifierNetwork], items: Items
+        self,
+        make: Callable[[float], ClassifierNetwork],
+        items: Items,
+        tick: Callable[[int], object] = lambda done: None,
     ) -> tuple[list[ClassifierNetwork], float]:
         """Choose the dropout by validation with the first seed, then train on everything.
 
         Args:
             make: a network with that share of dropout, whose numbers are drawn anew here.
             items: n of them.
+            tick: called with the number of steps done, `steps` at the end.
 
         Returns:
             A network for each seed, and the share that was chosen.
         """
         learnt, held = (~self.held).nonzero()[:, 0], self.held.nonzero()[:, 0]
+        done = itertools.count(1)
+
+        def train(drop: float, items: Items, labels: Tensor, seed: int) -> ClassifierNetwork:
+            network, generator = self._drawn(make, drop, seed)
+            train_network(network, items, labels, self.budget, generator, lambda: tick(next(done)))
+            return network
 
         def logits_with(drop: float) -> Tensor:
-            some = Part(items, learnt)
-            network = self._train(make, drop, some, self.labels[learnt], self.seeds[0])
+            network = train(drop, Part(items, learnt), self.labels[learnt], self.seeds[0])
             return logits_of(network, Part(items, held))
 
         chosen = best_option(self.drops, logits_with, self.labels[held])
-        return [self._train(make, chosen, items, self.labels, s) for s in self.seeds], chosen
+        return [train(chosen, items, self.labels, seed) for seed in self.seeds], chosen
 
-    def _train(
-        self,
-        make: Callable[[float], ClassifierNetwork],
-        drop: float,
-        items: Items,
-        labels: Tensor,
-        seed: int,
-    ) -> ClassifierNetwork:
+    def _drawn(
+        self, make: Callable[[float], ClassifierNetwork], drop: float, seed: int
+    ) -> tuple[ClassifierNetwork, Generator]:
+        """A network with first weights, and the generator to train it with."""
         generator = Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):  # torch's layers draw numbers that are not used
             network = make(drop)
         initialise(network, generator)
-        network.to(self.device)
-        train_network(network, items, labels, self.budget, generator)
-        return network
+        return network.to(self.device), generator
 
 
 def best_option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from functa_core.console import ticking
 from functa_core.latents.classifiers import MLP, LatentClassifier
 from functa_core.latents.standardise import Standardiser
-from functa_core.latents.training import Budget, ClassifierNetwork, Contest, validation_part
+from functa_core.latents.training import Budget, ClassifierNetwork, Contest, Items, validation_part
 from functa_core.modality import seeded
 from functa_core.options import option
 from functa_core.seeding import derive
@@ -98,18 +99,12 @@ class Classify(Task):
         def perceptron(drop: float) -> ClassifierNetwork:
             return MLP(train.shape[1], len(data.names), self.config.width, drop)
 
-        with ticking(self.name, 4) as tick:
-            networks, drop = contest.enter(perceptron, learnt)
-            matrices = judge.networks(networks, scored)
-            ours = figures(matrices, network_cost(networks[0], scored))
-            tick(1)
-            regression = judge.regression(learnt, scored)
-            tick(2)
-            baseline = {"majority": judge.majority()}
-            baseline |= self._raw_baselines(
-                material, judge, train.shape[1], ours["parameters"], tick
-            )
-            tick(4)
+        networks, drop = self._enter(contest, "perceptron", perceptron, learnt)
+        matrices = judge.networks(networks, scored)
+        ours = figures(matrices, network_cost(networks[0], scored))
+        regression = judge.regression(learnt, scored)
+        baseline = {"majority": judge.majority()}
+        baseline |= self._raw_baselines(material, judge, train.shape[1], ours["parameters"])
         digest = functasets[0].weights_sha256
         first = networks[0].cpu()
         assert isinstance(first, MLP)
@@ -147,8 +142,15 @@ class Classify(Task):
             device=material.encoder.device,
         )
 
+    def _enter(
+        self, contest: Contest, kind: str, make: Callable[[float], ClassifierNetwork], items: Items
+    ) -> tuple[list[ClassifierNetwork], float]:
+        """Networks of one kind, with their progress."""
+        with ticking(f"{self.name}: {kind}", contest.steps) as tick:
+            return contest.enter(make, items, tick)
+
     def _raw_baselines(
-        self, material: Material, judge: Judge, numbers: int, parameters: int, tick: Any
+        self, material: Material, judge: Judge, numbers: int, parameters: int
     ) -> dict[str, Any]:
         """PCA with logistic regression, and a convolutional network, where there are arrays."""
         if material.modality.raw([material.train[0]]) is None:
@@ -157,11 +159,13 @@ class Classify(Task):
         train = RawArrays(material.modality, material.train.select(data.train.tolist()))
         test = RawArrays(material.modality, material.test.select(data.test.tolist()))
         found = {"pca_logistic_regression": judge.pca(train, test, numbers)}
-        tick(3)
         size = ConvolutionSize.nearest(train.shape, len(data.names), parameters)
         statistics = channel_statistics(train)
-        networks, drop = judge.contest.enter(
-            lambda drop: Convolutional(size, *statistics, drop), train
+        networks, drop = self._enter(
+            judge.contest,
+            "convolutional network",
+            lambda drop: Convolutional(size, *statistics, drop),
+            train,
         )
         cost = network_cost(networks[0], test.evenly(PART))
         found["convolutional"] = {
