@@ -118,8 +118,10 @@ class GridBaselines:
         """The mean of a Gaussian fitted to the training signals, given what is visible.
 
         The Gaussian is probabilistic PCA (Tipping and Bishop, 1999): as many principal components
-        as a latent has numbers, and noise σ² of the mean variance of the others. With M = WᵀW of
-        the visible rows, the coefficients' mean is (M + σ² (Λ - σ²)⁻¹)⁻¹ Wᵀ (x - μ).
+        as a latent has numbers, and scikit-learn's noise σ²: the variance that is left, over the
+        number of components that n signals leave and not over all directions that a signal has.
+        Of few signals that is more than the paper's σ², and completes better. With M = WᵀW of the
+        visible rows, the coefficients' mean is (M + σ² (Λ - σ²)⁻¹)⁻¹ Wᵀ (x - μ).
         """
         count = min(components, len(self.rows) - 1, self.rows.shape[1])
         if count < 1:

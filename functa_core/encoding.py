@@ -92,8 +92,8 @@ class Encoder:
     def predict(
         self, latent: Float[Tensor, "B *latent"], observations: Observations
     ) -> Float[Tensor, "B N C"]:
-        """What latents predict at all the observations' queries."""
-        return predict_all(self.problem(observations), latent)
+        """What latents, wherever they are, predict at all the observations' queries."""
+        return predict_all(self.problem(observations), latent.to(self.device))
 
 
 def fits(

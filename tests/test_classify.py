@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import torch
+from functa_clips import Clips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from functa_core.latents.training import (
 )
 from functa_core.tasks.base import NotApplicable
 from functa_core.tasks.labels import Labelled
-from functa_core.tasks.raw import Convolutional, ConvolutionSize
+from functa_core.tasks.raw import Convolutional, ConvolutionSize, RawArrays, channel_statistics
 from functa_core.tasks.scores import (
     accuracy,
     balanced_accuracy,
@@ -183,6 +184,21 @@ def test_the_convolutional_network_learns_where_something_is_bright(rank):
     )
     found = logits_of(network, torch.from_numpy(arrays[80:])).argmax(1)
     assert (found == labels[80:]).double().mean() > 0.95
+
+
+def test_channels_are_measured_some_signals_at_a_time(monkeypatch):
+    arrays = np.random.default_rng(0).normal(3.0, 2.0, (50, 2, 7)).astype(np.float32)
+    arrays[:, 1] = 0.1  # which float32 rounds
+
+    class Rows(Clips):
+        def raw(self, signals):
+            return torch.from_numpy(np.stack(signals))
+
+    signals = Dataset([str(i) for i in range(50)], lambda i: arrays[i])
+    monkeypatch.setattr("functa_core.tasks.raw.PART", 8)
+    mean, std = channel_statistics(RawArrays(Rows.__new__(Rows), signals))
+    torch.testing.assert_close(mean, torch.from_numpy(arrays.mean(axis=(0, 2))))
+    torch.testing.assert_close(std, torch.tensor([arrays[:, 0].std(), 1.0]))
 
 
 def test_a_classifier_is_the_same_after_saving(tmp_path):

@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from functa_core import Mask, load_run
 from functa_core.baselines import GridBaselines
@@ -13,7 +14,13 @@ from functa_core.encoding import Encoder
 from functa_core.latents.gaussian import Gaussian
 from functa_core.modality import seeded
 from functa_core.observations import Observations
-from functa_core.tasks.completing import Posterior, complete, residual_sigma, whitening
+from functa_core.tasks.completing import (
+    Posterior,
+    _log_density,
+    complete,
+    residual_sigma,
+    whitening,
+)
 from functa_core.tasks.masking import mask_signal
 
 
@@ -53,6 +60,19 @@ def test_an_empty_context_reaches_the_mode_of_a_gaussian(run, latents):
     for basis in (None, whitening(latents)):
         found = complete(run.encoder, nothing, Posterior(0.1, prior, basis=basis), steps=200)
         torch.testing.assert_close(found[0], mean, atol=1e-3, rtol=0)
+
+
+def test_a_prior_is_asked_where_it_is_and_answers_where_the_latent_is(latents):
+    """On a GPU that nobody has here, so that nothing is computed but places."""
+
+    class Nearby:
+        def log_prob(self, z):
+            return -(z - latents[0]).square().sum(dim=1)
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        nats, slope = _log_density(Nearby(), torch.empty(1, latents.shape[1], device="cuda"))
+    assert (nats.shape, slope.shape) == ((), (latents.shape[1],))
+    assert slope.device.type == "cuda"
 
 
 class Normal:

@@ -1,11 +1,13 @@
 """Ways between signals: where they begin and end, how long they are, the command."""
 
 import json
+from copy import deepcopy
 
+import attrs
 import pytest
 import torch
 
-from functa_core import load_run
+from functa_core import UserError, load_run
 from functa_core.latents.flow import Flow, FlowOptions
 from functa_core.modality import seeded
 from functa_core.tasks.interpolate import choose_pairs, length, nearest, path, spherical
@@ -68,10 +70,24 @@ def test_a_way_is_never_shorter_than_the_distance_of_its_ends(run):
 def test_the_nearest_distance_is_in_standard_deviations():
     train = torch.randn(50, 4, generator=seeded(0)) * torch.tensor([1.0, 10, 100, 0.1])
     assert nearest(train[3:5], train).tolist() == [0.0, 0.0]
-    one = train[:1]
-    away = one + train.std(dim=0, correction=0)
-    assert float(nearest(away, one.repeat(1, 1))) > 0  # a set without spread divides by no 0
-    assert float(nearest(away, train)) <= 1.0 + 1e-6
+    away = train[:1] + train.std(dim=0, correction=0)
+    found = nearest(away, train)
+    assert float(found) <= 1.0 + 1e-6
+    dead = torch.full((50, 1), 5.0)
+    assert torch.equal(
+        nearest(torch.cat([away, dead[:1] + 1e-3], 1), torch.cat([train, dead], 1)), found
+    )
+    with pytest.raises(UserError, match="at least 2 latents"):
+        nearest(away, train[:1])
+
+
+def test_latents_are_moved_to_the_network_that_decodes_them(run):
+    """To where nothing is computed but shapes, since nobody has a GPU here."""
+    meta = torch.device("meta")
+    encoder = attrs.evolve(run.encoder, learner=deepcopy(run.encoder.learner).to(meta), device=meta)
+    seen = run.modality.observations([run.dataset("test")[0]])
+    predicted = encoder.predict(run.functaset("test").latents[:1], seen.to("meta"))
+    assert (predicted.device, predicted.shape) == (meta, seen.values.shape)
 
 
 def test_pairs_are_of_different_signals_and_a_function_of_the_seed():

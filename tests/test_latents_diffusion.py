@@ -35,8 +35,11 @@ def test_samples_are_the_mixture_they_were_learned_from(plane, sampler, steps):
     assert float((side.abs() < 0.7).float().mean()) < 0.1  # of a Gaussian, a quarter
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
-def test_without_training_it_is_the_gaussian(sampler):
+@pytest.mark.parametrize(
+    ("sampler", "steps"),
+    [("ddpm", None), ("ddim", None), ("ddim", 120)],  # of 200, which 120 does not divide
+)
+def test_without_training_it_is_the_gaussian(sampler, steps):
     """The part in closed form is right for every axis and noise level."""
     from functa_core.latents.diffusion import Diffusion, DiffusionOptions
     from functa_core.latents.gaussian import Gaussian
@@ -45,7 +48,7 @@ def test_without_training_it_is_the_gaussian(sampler):
     options = DiffusionOptions(width=8, depth=1, steps=1, noise_steps=200)
     model = Diffusion.fit(rows, options, seed=0)
     assert model.steps == 0
-    drawn = model.sample(3000, seeded(5), sampler)
+    drawn = model.sample(3000, seeded(5), sampler, steps)
     wanted = Gaussian.fit(rows, seeded()).sample(40000, seeded(6))
     scale = wanted.std(0)
     torch.testing.assert_close(drawn.mean(0) / scale, wanted.mean(0) / scale, rtol=0, atol=0.08)
@@ -198,6 +201,13 @@ def test_features_are_used_as_they_are_only_where_there_are_twice_as_many_signal
     assert "9 leading principal components" in few.describe("things")
     spread = few(rows[:19]).std(0)
     assert bool((spread[:-1] >= spread[1:]).all())
+
+
+def test_a_space_without_any_feature_is_refused():
+    from functa_core.latents.features import FeatureSpace
+
+    with pytest.raises(UserError, match="none of the 3 features is finite for all 4 held-out"):
+        FeatureSpace.of(torch.full((4, 3), torch.nan))
 
 
 def test_features_that_are_not_everywhere_known_are_left_out():

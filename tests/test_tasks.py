@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from functa_core import UserError, load_run
 from functa_core.runs.directory import RunDirectory
 from functa_core.tasks import TASKS, core_task
+from functa_core.tasks.protocols import PROTOCOLS, Named
 from functa_core.tasks.views import Views
 
 
@@ -153,20 +154,70 @@ def test_a_task_that_is_told_to_end_leaves_nothing_half_written(
     assert not list(run.rglob("*.functa-part"))
 
 
+def change_latents(run, split, change):
+    path = run / "functaset" / f"{split}.safetensors"
+    with safe_open(path, "pt") as file:
+        tensors, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    change(tensors["latents"])
+    save_file(tensors, path, about)
+
+
 @pytest.mark.parametrize("name", ["generate", "interpolate"])
 def test_latents_that_are_all_the_same_are_refused_and_leave_no_folder(
     clips_run, functa, tmp_path, name
 ):
     run = shutil.copytree(clips_run, tmp_path / "run")
-    path = run / "functaset" / "train.safetensors"
-    with safe_open(path, "pt") as file:
-        tensors, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-    save_file({**tensors, "latents": torch.zeros_like(tensors["latents"])}, path, about)
+    change_latents(run, "train", lambda latents: latents.zero_())
     shutil.rmtree(run / "tasks")
     code, _, err = functa(name, "--run", run, "--out", tmp_path / "new" / "out")
     assert code == 2
     assert "latents are the same" in err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["generate", "interpolate", "classify", "compress"])
+def test_latents_that_are_not_finite_are_no_figures(clips_run, functa, tmp_path, name):
+    run = shutil.copytree(clips_run, tmp_path / "run")
+    change_latents(run, "test", lambda latents: latents[1].fill_(torch.nan))
+    shutil.rmtree(run / "tasks")
+    code, _, err = functa(name, "--run", run)
+    assert code == 2
+    assert "latents of 1 test signals hold NaN or infinity" in err
+    assert repr(load_run(run).functaset("test").ids[1]) in err
+    assert not (run / "tasks").exists()
+
+
+def test_a_latent_dimension_that_is_dead_ends_no_task(clips_run, functa, tmp_path):
+    run = shutil.copytree(clips_run, tmp_path / "run")
+    for split in ("train", "test"):
+        change_latents(run, split, lambda latents: latents[:, 2].fill_(0.25))
+    for name, *options in (
+        ("generate", "tasks.generate.model=diffusion", "tasks.generate.diffusion_steps=20"),
+        ("interpolate", "tasks.interpolate.ways=[straight]"),
+        ("classify", "tasks.classify.steps=5"),
+        ("compress",),
+    ):
+        sets = [argument for option in options for argument in ("--set", option)]
+        code, _, err = functa(name, "--run", run, *sets)
+        assert code == 0, (name, err)
+
+
+def test_a_protocol_may_count_each_view_by_itself(bars_run, functa, tmp_path, monkeypatch):
+    """The mean of the bars' decibels, computed again by cutting the clips by hand."""
+    monkeypatch.setitem(PROTOCOLS, "pixelnerf", Named("of each bar", {1: (1,)}, by_view=True))
+    run = shutil.copytree(bars_run, tmp_path / "run")
+    code, _, err = functa("views", "--run", run, "--set", "tasks.views.protocol=pixelnerf")
+    assert code == 0, err
+    opened, found = load_run(run), []
+    for clip in opened.dataset("test"):
+        bar = np.arange(len(clip)) * 6 // len(clip)
+        seen = opened.modality.observations([clip])
+        fit = opened.encoder.fit(seen.masked(torch.from_numpy(bar == 1)[None]))[-1]
+        with torch.no_grad():
+            error = (opened.field(fit)(seen.queries)[0, :, 0].numpy() - clip) ** 2
+        found += [np.mean([10 * np.log10(4 / error[bar == n].mean()) for n in (0, 2, 3, 4, 5)])]
+    figure = metrics_of(run)["tasks"]["views"]["context"]["1"]["psnr_db"]
+    assert figure == pytest.approx(np.mean(found), abs=1e-4)
 
 
 def test_a_refused_task_encodes_nothing(bars_run, functa, tmp_path):

@@ -230,7 +230,7 @@ class Diffusion:
 
     def _kept(self) -> Float[Tensor, " T"]:
         """ᾱ: the share of a latent's variance that is left after each noise step."""
-        kept: Tensor = _scheduler("ddpm", self.options.noise_steps).alphas_cumprod
+        kept: Tensor = _scheduler(self.options.noise_steps).alphas_cumprod
         return kept
 
     def _along(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B K"]:
@@ -249,13 +249,17 @@ class Diffusion:
             sampler: "ddpm" (ancestral sampling) or "ddim" (Song et al. 2021, η = 0).
             steps: of the sampler; None for all T.
         """
-        scheduler = _scheduler(sampler, self.options.noise_steps)
+        scheduler = _scheduler(self.options.noise_steps)
         scheduler.set_timesteps(self.options.noise_steps if steps is None else steps)
         kept = self._kept()
+        after = torch.cat([kept[scheduler.timesteps[1:]], torch.ones(1)])
         x = torch.randn(n, self.gaussian.dimensions, generator=generator)
-        for at in scheduler.timesteps:
+        for at, next_kept in zip(scheduler.timesteps, after, strict=True):
             noise = self._noise(self.network, x, at.expand(n), kept[at])
-            x = scheduler.step(noise, at, x, generator=generator).prev_sample
+            if sampler == "ddim":
+                x = _ddim_step(x, noise, kept[at], next_kept)
+            else:
+                x = scheduler.step(noise, at, x, generator=generator).prev_sample
         drawn: Tensor = self.gaussian.from_base(x / self.gaussian.spread)
         return drawn
 
@@ -296,13 +300,20 @@ def _network(dimensions: int, options: DiffusionOptions, seed: int) -> ResidualM
     return network.requires_grad_(False)
 
 
-def _scheduler(sampler: Sampler, noise_steps: int) -> Any:
-    """diffusers' scheduler: from noise alone to the latents, nothing clipped on the way."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+def _ddim_step(x: Tensor, noise: Tensor, kept: Tensor, next_kept: Tensor) -> Tensor:
+    """Song et al. 2021, eq. 12 with σ = 0, to the noise level that comes next.
+
+    diffusers' goes to `at - 1000 // steps`, which is another level where `steps` divides no 1000.
+    """
+    clean = (x - (1 - kept).sqrt() * noise) / kept.sqrt()
+    return next_kept.sqrt() * clean + (1 - next_kept).sqrt() * noise
+
+
+def _scheduler(noise_steps: int) -> Any:
+    """diffusers' ancestral sampler: from noise alone to the latents, nothing clipped on the way."""
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-    kind = {"ddpm": DDPMScheduler, "ddim": DDIMScheduler}[sampler]
-    return kind(
+    return DDPMScheduler(
         noise_steps,
         beta_start=0.1 / noise_steps,
         beta_end=min(20.0 / noise_steps, 0.999),

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from functa_core.errors import UnfitLatents
+
 
 @attrs.frozen(eq=False)
 class FeatureSpace:
@@ -24,8 +26,17 @@ class FeatureSpace:
 
     @classmethod
     def of(cls, held_out: Float[Tensor, "n F"]) -> FeatureSpace:
-        """Of n ≥ 2 held-out signals: all F features if n ≥ 2 F, else n / 2 principal components."""
+        """Of n ≥ 2 held-out signals: all F features if n ≥ 2 F, else n / 2 principal components.
+
+        Raises:
+            UnfitLatents: no feature is finite for all of them.
+        """
         used = torch.isfinite(held_out).all(dim=0)
+        if not bool(used.any()):
+            raise UnfitLatents(
+                f"none of the {len(used)} features is finite for all {len(held_out)} held-out "
+                "signals, so there is nothing to compare by."
+            )
         rows = held_out[:, used].double()
         mean = rows.mean(dim=0)
         most = len(rows) // 2

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import torch
 
 from functa_core.blame import accuse
 from functa_core.errors import UnfitLatents, UserError
 from functa_core.files import remove_drafts
+from functa_core.functaset import Functaset
 from functa_core.modality import Artefact
 from functa_core.runs.directory import RunDirectory, make_folder, read_json, write_json
 from functa_core.tasks.base import Material, NotApplicable, Outcome, Task
@@ -44,7 +46,7 @@ def run_task(
     if out is None:  # what the user named may hold anything, and much of it
         remove_drafts(folder)
     try:
-        outcome = _checked(task, task.run(material, folder), folder)
+        outcome = _checked(task, task.run(_finite(material), folder), folder)
     except UserError as reason:
         _remove_empty(folder, there)
         if isinstance(reason, UnfitLatents):  # which no check looks at
@@ -99,6 +101,23 @@ def task_artefacts(directory: RunDirectory) -> dict[str, list[Artefact]]:
                 f"{path} is damaged. Do the task again: functa {name} --run {directory.root}"
             ) from error
     return found
+
+
+def _finite(material: Material) -> Material:
+    """The same, but latents that are not finite, which would be figures in silence, are refused."""
+
+    def functaset(split: str) -> Functaset:
+        found = material.functaset(split)
+        finite = torch.isfinite(found.latents.flatten(1)).all(dim=1).tolist()
+        bad = [name for name, fine in zip(found.ids, finite, strict=True) if not fine]
+        if bad:
+            raise UnfitLatents(
+                f"latents of {len(bad)} {split} signals hold NaN or infinity, such as that of "
+                f"'{bad[0]}'.\nLook at what is in these signals, or train with a smaller meta.lr."
+            )
+        return found
+
+    return attrs.evolve(material, functaset=functaset)
 
 
 def _checked(task: Task, outcome: Any, folder: Path) -> Outcome:

@@ -97,7 +97,7 @@ class Classify(Task):
         judge = Judge(data, contest)
 
         def perceptron(drop: float) -> ClassifierNetwork:
-            return MLP(train.shape[1], len(data.names), self.config.width, drop)
+            return MLP(learnt.shape[1], len(data.names), self.config.width, drop)
 
         networks, drop = self._enter(contest, "perceptron", perceptron, learnt)
         matrices = judge.networks(networks, scored)

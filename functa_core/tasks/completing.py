@@ -118,7 +118,7 @@ def _negative_log(
     total = data_weight * gradient.reshape(-1)
     if posterior.prior is not None and posterior.weight:
         nats, slope = _log_density(posterior.prior, place.reshape(1, -1))
-        value -= posterior.weight * nats
+        value -= posterior.weight * float(nats)
         total = total - posterior.weight * slope
     return value, total
 
@@ -127,13 +127,15 @@ def _or_infinity(value: float) -> float:
     return value if math.isfinite(value) else math.inf
 
 
-def _log_density(prior: Prior, z_1Z: Float[Tensor, "1 Z"]) -> tuple[float, Float[Tensor, " Z"]]:
-    """Log density in nats at a latent, and its gradient."""
-    leaf = z_1Z.detach().requires_grad_()
+def _log_density(
+    prior: Prior, z_1Z: Float[Tensor, "1 Z"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, " Z"]]:
+    """Log density in nats at a latent, by a prior on the CPU, and its gradient where that is."""
+    leaf = z_1Z.detach().cpu().requires_grad_()
     with torch.enable_grad():
         nats = prior.log_prob(leaf).sum()
         (slope,) = torch.autograd.grad(nats, leaf)
-    return float(nats.detach()), slope.reshape(-1)
+    return nats.detach(), slope.reshape(-1).to(z_1Z)
 
 
 def whitening(latents_nZ: Float[Tensor, "n Z"]) -> Float[Tensor, "Z Z"]:

@@ -146,7 +146,7 @@ def _decoded(
             rows = slice(done, done + len(few))
             peak = material.modality.spec.peak
             for bits, stored in latents.items():
-                predicted = encoder.predict(stored[rows].to(encoder.device), observations)
+                predicted = encoder.predict(stored[rows], observations)
                 psnr[bits].append(psnr_db(predicted, observations, peak).cpu())
             here = observations.to("cpu")
             for setting in codec.settings if codec else ():

@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 
 from functa_core.console import ticking
 from functa_core.drawing import drawn
+from functa_core.errors import UnfitLatents
 from functa_core.latents.descent import LEAST
 from functa_core.latents.diffusion import Diffusion, DiffusionOptions
 from functa_core.latents.flow import Flow, FlowOptions
@@ -160,6 +161,11 @@ class Generate(Task):
         sets = {"held out": _spread(test, scored), "train": _spread(train, scored)}
         for name, draw in draws.items():
             flat = draw(count, seeded(derive(material.seed, name, "samples")))
+            if not bool(torch.isfinite(flat).all()):
+                raise UnfitLatents(
+                    f"the {name} model draws latents that hold NaN or infinity. Fit it for fewer "
+                    "updates, or choose another by --set tasks.generate.model=…"
+                )
             sets[name] = flat.reshape(count, *train.shape[1:])
         return sets
 

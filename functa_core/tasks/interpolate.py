@@ -19,6 +19,7 @@ from torch import Tensor
 from functa_core.console import ticking
 from functa_core.drawing import drawn
 from functa_core.encoding import Encoder
+from functa_core.latents.standardise import Standardiser
 from functa_core.modality import Artefact, seeded
 from functa_core.observations import Observations, weighted_mean
 from functa_core.options import option
@@ -188,12 +189,18 @@ def length(encoder: Encoder, latents: Float[Tensor, "F *latent"], seen: Observat
 
 
 def nearest(latents: Float[Tensor, "B Z"], train: Float[Tensor, "n Z"]) -> Float[Tensor, " B"]:
-    """Root mean squared distance to the nearest training latent, in standard deviations."""
-    scale = train.std(dim=0, correction=0).clamp_min(torch.finfo(train.dtype).tiny)
+    """Root mean squared distance to the nearest training latent, in standard deviations.
+
+    Over the dimensions that vary in training.
+
+    Raises:
+        UnfitLatents: none does.
+    """
+    scale = Standardiser.of(train)
     distances = torch.cdist(
-        latents.cpu() / scale, train / scale, compute_mode="donot_use_mm_for_euclid_dist"
+        scale.apply(latents), scale.apply(train), compute_mode="donot_use_mm_for_euclid_dist"
     )
-    root: Tensor = distances.amin(dim=1) / math.sqrt(train.shape[1])
+    root: Tensor = distances.amin(dim=1) / math.sqrt(scale.dimensions)
     return root
 
 

@@ -64,7 +64,10 @@ class Judge:
         return figures([self._matrix(predicted)], Cost(1, 0, 0.0))
 
     def pca(self, train: RawArrays, test: RawArrays, numbers: int) -> dict[str, Any]:
-        """Figures of the same on as many principal components as a latent has numbers."""
+        """Figures of the same on as many principal components as a latent has numbers.
+
+        With the number of training signals that the components are of.
+        """
         from sklearn.decomposition import PCA
 
         size = int(np.prod(train.shape))
@@ -84,6 +87,7 @@ class Judge:
         return {
             **found,
             "components": count,
+            "components_of": len(rows),
             "parameters": found["parameters"] + (count + 1) * size,
             "flops_per_item": found["flops_per_item"] + 2 * count * size,
             "ms_per_item": found["ms_per_item"] + projecting,

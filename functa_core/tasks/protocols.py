@@ -47,11 +47,14 @@ class Protocol(ABC):
         sentence: what stands beside the figure.
         counts: numbers of context views when nobody says which.
         signals: the most test signals that are scored, the first ones; None for all.
+        by_view: whether a signal's PSNR is the mean over views of each one's, and not that of all
+            their observations together, which is never higher.
     """
 
     sentence: str
     counts: tuple[int, ...]
     signals: int | None = None
+    by_view: bool = False
 
     @abstractmethod
     def check(self, grouped: Grouped, count: int) -> None:
@@ -100,7 +103,7 @@ class Named(Protocol):
     """Of published work on sets whose views are numbered alike in all signals.
 
     Attributes:
-        sentence, signals: see `Protocol`.
+        sentence, signals, by_view: see `Protocol`.
         views: the context views, by their number.
         targets: the views that are scored; all but the context if None.
         each: the most observations of each context view, evenly spread over it; None for all.
@@ -111,6 +114,7 @@ class Named(Protocol):
     targets: tuple[int, ...] | None = None
     signals: int | None = None
     each: int | None = None
+    by_view: bool = False
 
     @property
     def counts(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -164,8 +168,10 @@ PROTOCOLS: Mapping[str, Protocol] = {
         each=1024,
     ),
     "pixelnerf": Named(
-        "PixelNeRF's (Yu et al. 2021): context views (64) and (64, 104); scored on all others",
+        "PixelNeRF's (Yu et al. 2021): context views (64) and (64, 104); scored on all others, the "
+        "PSNR of each view by itself",
         {1: (64,), 2: (64, 104)},
+        by_view=True,
     ),
 }
 """By the name that `tasks.views.protocol` takes."""

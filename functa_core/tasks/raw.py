@@ -154,6 +154,13 @@ class Convolutional(ClassifierNetwork):
 
 def channel_statistics(arrays: RawArrays) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
     """Mean and standard deviation of each channel over training arrays; 1 where that is 0."""
-    values = arrays.evenly(STATISTICS_OF).transpose(0, 1).flatten(1)
-    std = values.std(dim=1, correction=0)
-    return values.mean(dim=1), torch.where(std > 0, std, 1.0)
+    count = min(STATISTICS_OF, len(arrays))
+    places = torch.linspace(0, len(arrays) - 1, count).round().long()
+    origin = arrays[places[:1]][0].flatten(1)[:, :1].double()  # so that a constant has variance 0
+    first = second = torch.zeros(len(origin), dtype=torch.float64)
+    for few in torch.split(places, PART):  # all of them at once may be more than fits in memory
+        values = arrays[few].transpose(0, 1).flatten(1) - origin
+        first = first + values.mean(dim=1) * len(few) / count
+        second = second + values.square().mean(dim=1) * len(few) / count
+    std = (second - first.square()).clamp_min(0).sqrt()
+    return (first + origin[:, 0]).float(), torch.where(std > 0, std, 1.0).float()

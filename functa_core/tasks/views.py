@@ -21,6 +21,7 @@ from functa_core.drawing import drawn
 from functa_core.encoding import Encoder
 from functa_core.meta.outer import psnr_db
 from functa_core.modality import Baseline
+from functa_core.observations import Observations
 from functa_core.options import option
 from functa_core.tasks.base import Material, NotApplicable, Outcome, Task
 from functa_core.tasks.protocols import PROTOCOLS, Grouped, Protocol
@@ -125,12 +126,23 @@ class Views(Task):
         few = target.compact()
 
         def measure(values: Tensor) -> Tensor:
-            return psnr_db(values, target, peak)
+            return self._psnr(values, target, peak)
 
-        figures = {"functa": float(psnr_db(encoder.predict(latent, few), few, peak))}
+        figures = {"functa": float(self._psnr(encoder.predict(latent, few), few, peak))}
         context = self.protocol.context(grouped, count)
         beside = score(baselines, [signal], grouped.seen, context, measure)
         return figures | {name: float(value) for name, value in beside.items()}
+
+    def _psnr(
+        self, values: Float[Tensor, "1 N C"], target: Observations, peak: float
+    ) -> Float[Tensor, " 1"]:
+        """As the protocol counts it: of all observations, or the mean of each view's."""
+        if not self.protocol.by_view:
+            return psnr_db(values, target, peak)
+        grouped = Grouped(target, None)
+        views = grouped.views(target.weights > 0)
+        each = [psnr_db(values, target.masked(grouped.of([view])), peak) for view in views]
+        return torch.stack(each).mean(dim=0)
 
     def _draw(
         self, material: Material, shown: Sequence[Mapping[int, Tensor]], out: Path
