@@ -62,7 +62,8 @@ def blobs(count, seed, classes=3):
 def test_classes_that_are_far_apart_are_told_without_an_error():
     train, labels = blobs(90, 0)
     test, truth = blobs(60, 1)
-    contest, ticks = contest_of(labels), []
+    contest = contest_of(labels)
+    ticks: list[int] = []
     networks, _ = contest.enter(lambda drop: MLP(5, 3, 16, drop), train, ticks.append)
     assert all((logits_of(n, test).argmax(1) == truth).all() for n in networks)
     assert ticks == list(range(1, contest.steps + 1))  # to choose from two and for three seeds
