@@ -50,7 +50,8 @@ def peak_bytes(asked: Asked, implementation: str) -> int | None:
 def _measure(asked: Asked, implementation: str) -> tuple[int | None, str | None]:
     """The bytes, or why there are none; exceptions of peers' libraries need not be picklable."""
     kind = next(kind for kind in KINDS if kind.name == implementation)
-    _limit()
+    free = _free()
+    _limit(free)
     try:
         made = kind.make(asked.case(torch.device("cpu")))
         work = made.updating()
@@ -63,18 +64,18 @@ def _measure(asked: Asked, implementation: str) -> tuple[int | None, str | None]
         return None, str(error)
     except Exception as error:
         if lacks_memory(error):
-            return None, f"an update needs more than the {_free() / 1e9:.0f} GB that are free"
+            return None, f"an update needs more than the {free / 1e9:.0f} GB that are free"
         raise
 
 
-def _limit() -> None:
-    """Refuse this process more than a share of what is free now."""
+def _limit(free: int) -> None:
+    """Refuse this process more than a share of what is free."""
     if not STATUS.exists():
         return
     import resource  # not on Windows
 
     used = _status("VmData") or 0
-    most = used + int(SHARE * _free())
+    most = used + int(SHARE * free)
     resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
 
