@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, overload
+from typing import Generic, Literal, TypeVar, get_args, overload
 
 import attrs
 import numpy as np
@@ -87,8 +87,10 @@ class Dataset(Sequence[S], Generic[S]):
         hold out.
 
         Raises:
-            UserError: `is_test` leaves one side empty, and `split` is not "all".
+            UserError: there is no such split; or `is_test` leaves one side empty, and `split` is
+                not "all".
         """
+        check_split(split)
         if split == "all" or (len(self) == 1 and self.is_test is None):
             return self
         test = random_split(len(self), source) if self.is_test is None else self._told_split()
@@ -144,6 +146,12 @@ class Dataset(Sequence[S], Generic[S]):
             named = _listed(sorted(unknown), 5)
             notes.append(f"classes that the run was not trained with are labelled -1: {named}")
         return attrs.evolve(self, notes=notes).with_classes(known, label_names)
+
+
+def check_split(split: str) -> None:
+    """Raise a `UserError` unless it is "train", "test" or "all"."""
+    if split not in get_args(Split):
+        raise UserError(f"there is no split '{split}'; there are: {', '.join(get_args(Split))}.")
 
 
 def skip_notes(skipped: Sequence[str], what: str) -> list[str]:

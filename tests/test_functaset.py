@@ -131,13 +131,30 @@ def test_labels_that_are_needed_and_missing(whole, tmp_path):
     for some in (without, StoredFunctaset.open(tmp_path / "f.safetensors")):
         with pytest.raises(UserError, match="label 'low' needs labels, but this functaset has"):
             some.with_label("low")
-        with pytest.raises(UserError, match="a dataset of latents with labels needs labels"):
+        with pytest.raises(UserError, match=r"labels=False does without\) needs labels"):
             some.as_dataset()
         torch.testing.assert_close(
             some.as_dataset(labels=False)[3], whole.latents[3], rtol=0, atol=0
         )
     with pytest.raises(UserError, match="classifying needs labels"):
         without.required_labels("classifying")
+
+
+def test_the_documentation_from_python_is_right(whole, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "functaset.md").read_text()
+    lines = page.split("```python\n")[2].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    whole.save("train.safetensors")
+    attrs.evolve(whole, ids=[f"test-{name}" for name in whole.ids]).save("test.safetensors")
+    with ShardWriter("shards") as writer:
+        writer.add(whole)
+    found: dict[str, Any] = {"batches": [whole]}
+    exec(
+        lines.replace('"cat"', '"low"').replace('ShardWriter("shards/"', 'ShardWriter("new/"'),
+        found,
+    )
+    assert len(found["both"]) == 2 * len(whole)
+    assert len(StoredFunctaset.open("new")) == len(whole)
 
 
 @settings(max_examples=30, deadline=None)

@@ -66,6 +66,9 @@ def test_a_bug_in_training(member, functa, tmp_path):
         ("attrs.evolve(found, values=found.values[0])", "gave values ("),
         ("attrs.evolve(found, weights=found.weights[:, :1])", "gave weights (1, 1)"),
         ("attrs.evolve(found, queries=found.queries[..., :5, :])", "gave queries ("),
+        ("attrs.evolve(found, values=found.values.double())", "gave values of torch.float64"),
+        ("attrs.evolve(found, values=found.values.numpy())", "gave values that are ndarray"),
+        ("attrs.evolve(found, weights=-found.weights)", "gave weights below 0"),
     ],
 )
 def test_observations_of_a_wrong_shape(changed, said, functa, tmp_path):
@@ -78,6 +81,29 @@ def test_observations_of_a_wrong_shape(changed, said, functa, tmp_path):
     assert code == 1
     assert f"functa: plugin {file} failed: observations of modality 'mine' {said}" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_same_signals_for_training_and_test(functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"{GOOD}\n    def dataset(self, split):\n        return super().dataset('all')\n"
+    )
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    assert "dataset of modality 'mine' gave the same signals for training and for test" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_signals_that_change_while_they_are_encoded(functa, run, trained):
+    (trained / "mine.py").write_text(
+        f"import attrs, itertools\n{GOOD}\n    calls = itertools.count()\n"
+        "    def observations(self, signals, generator=None):\n"
+        "        found = super().observations(signals, generator)\n"
+        "        return attrs.evolve(found, values=found.values + 1e-3 * next(self.calls))\n"
+    )
+    code, _, err = functa("encode", "--run", run, "--out", run.parent / "x.safetensors")
+    assert code == 1
+    assert "observations of modality 'mine' measured signal 0 otherwise than a moment" in err
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def test_python_does_tasks_too(run, tmp_path):
         (["loudest", "--run", "nowhere"], "there is no run in nowhere"),
         (["lodest", "--run", "RUN"], "no command 'lodest'; see: functa --help. Did you mean 'loud"),
         (["lodest", "--run"], "no command 'lodest'"),
+        (["lodest", "--help"], "If it is a task of a run's own plugin: functa lodest --run DIR"),
         (["evalute", "--run", "RUN"], "no command 'evalute'; see: functa --help. Did you mean 'ev"),
         (["evalute", "--run=nowhere"], "Did you mean 'evaluate'"),
         (["evalute"], "Did you mean 'evaluate'"),

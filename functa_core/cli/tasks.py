@@ -69,7 +69,14 @@ def plugin_task_command(
         if name in offered:
             return task_command(name, offered[name])
         known += [*offered, *owners]
-    raise UserError(f"there is no command '{name}'; see: functa --help.{nearest(name, known)}")
+    others = (
+        ""
+        if run is not None
+        else f"\nIf it is a task of a run's own plugin: functa {name} --run DIR"
+    )
+    raise UserError(
+        f"there is no command '{name}'; see: functa --help.{nearest(name, known)}{others}"
+    )
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:

@@ -53,7 +53,7 @@ class LatentDataset(Dataset[Item]):
             UserError: labels are asked for, and there are none.
         """
         if labels:
-            required(source.labels, "a dataset of latents with labels")
+            required(source.labels, "a dataset of latents with labels (labels=False does without)")
         if not standardised:
             return cls(source, labels, None)
         own = source.mean if mean is None else mean, source.std if std is None else std

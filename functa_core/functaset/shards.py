@@ -61,11 +61,11 @@ class ShardWriter:
         UserError: the folder holds something else.
     """
 
-    def __init__(self, folder: Path, shard_size: int = SHARD_SIZE) -> None:
+    def __init__(self, folder: str | Path, shard_size: int = SHARD_SIZE) -> None:
         if shard_size < 1:
             raise UserError(f"a shard holds at least 1 signal, not {shard_size}.")
-        check_shard_folder(folder)
-        self.folder, self.shard_size = folder, shard_size
+        self.folder, self.shard_size = Path(folder), shard_size
+        check_shard_folder(self.folder)
         self._waiting: list[Functaset] = []
         self._count = 0
         self._shards: list[Shard] = []

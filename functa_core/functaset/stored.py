@@ -49,12 +49,13 @@ class StoredFunctaset:
     kept: tuple[Tensor, Tensor] | None
 
     @classmethod
-    def open(cls, path: Path) -> StoredFunctaset:
+    def open(cls, path: str | Path) -> StoredFunctaset:
         """Look at a file or a folder of shards; no latent is read.
 
         Raises:
             UserError: nothing there, not a functaset, damaged, or of another schema version.
         """
+        path = Path(path)
         if path.is_dir():
             index = Index.read(path)
             kept = index.mean, index.std

@@ -134,17 +134,17 @@ class Functaset:
         statistics.add(self.latents.detach().cpu())
         return statistics.result()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write a safetensors file atomically; parent folders are made.
 
         Raises:
             UserError: the ids take more than a file of this format holds (100 MB).
         """
         shape = tuple(self.latents.shape[1:])
-        write_file(path, self.about, self.ids, shape, self.labels is not None, [self])
+        write_file(Path(path), self.about, self.ids, shape, self.labels is not None, [self])
 
     @classmethod
-    def load(cls, path: Path) -> Functaset:
+    def load(cls, path: str | Path) -> Functaset:
         """Read a file, or a folder of shards, into memory.
 
         Raises:

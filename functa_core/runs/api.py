@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from functa_core.dataset import Dataset, Split
+from functa_core.dataset import Dataset, Split, check_split
 from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import sha256
@@ -62,9 +62,10 @@ class Run:
             skip_bad: leave unreadable signals out.
 
         Raises:
-            UserError: the data cannot be read, or does not fit the run; or the run's own is not
-                what it was trained on.
+            UserError: there is no such split; the data cannot be read, or does not fit the run; or
+                the run's own is not what it was trained on.
         """
+        check_split(split)
         source = self.config.source()
         if data is not None:
             if not str(data).strip():
@@ -160,12 +161,13 @@ class Run:
         Args:
             path: the file to write, or the folder if there is a shard size.
             signals: at least one, as `dataset` gives them.
-            split: what they are.
+            split: what they are: "train", "test" or "all".
             shard_size: signals in a shard, or None for one file.
 
         Raises:
             UserError: the ids are too many for one file, or something is in the folder's way.
         """
+        check_split(split)
         return write_functaset(
             Path(path), self.encoder, signals, split, self._belonging, shard_size
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from functa_core import __version__
+from functa_core.blame import accuse
 from functa_core.console import Ticker, say, ticking
 from functa_core.dataset import Dataset
 from functa_core.distributed import count, from_first, is_first, meet, rank, share
@@ -134,6 +135,13 @@ def _all_parts(unfinished: Unfinished) -> list[StoredFunctaset]:
     """
     parts = unfinished.found()
     missing = gaps({start: len(part) for start, part in parts.items()}, len(unfinished.signals))
+    if missing and count() == 1:
+        raise accuse(
+            type(unfinished.encoder.modality),
+            "observations",
+            f"measured signal {missing[0][0]} otherwise than a moment before; without a generator, "
+            "a signal is measured and loaded the same each time",
+        )
     if missing:
         raise UserError(
             f"latents from signal {missing[0][0]} on are not in {unfinished.folder}: what another "

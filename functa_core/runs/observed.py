@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from functa_core.blame import accuse
 from functa_core.modality import Modality
 from functa_core.observations import Observations
@@ -24,6 +27,16 @@ def check_observations(modality: Modality[Any], given: Any) -> None:
 def _problem(given: Any) -> str | None:
     if not isinstance(given, Observations):
         return f"gave {type(given).__name__} instead of Observations"
+    parts: dict[str, Any] = {
+        name: getattr(given, name) for name in ("values", "weights", "queries")
+    }
+    for name, part in parts.items():
+        if not isinstance(part, Tensor):
+            return f"gave {name} that are {type(part).__name__} instead of a torch.Tensor"
+        if part.dtype != torch.float32:
+            return f"gave {name} of {part.dtype} instead of torch.float32: {name}.float()"
+    if not bool((given.weights >= 0).all()):
+        return "gave weights below 0, or that are no number"
     values, weights, queries = (
         tuple(t.shape) for t in (given.values, given.weights, given.queries)
     )

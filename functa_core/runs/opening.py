@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from functa_core import distributed
+from functa_core.blame import accuse
 from functa_core.console import warn
 from functa_core.dataset import Dataset
 from functa_core.discovery.loading import Plugin, load_plugin
@@ -139,8 +140,12 @@ def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: 
     train, test = read_signals(unprepared)
     state = unprepared.prepare(train)
     modality = plugin.modality(config.modality, config.source(), state)
-    for signals in (train, test):
-        check_observations(modality, modality.observations([signals[0]]))
+    seen = [modality.observations([signals[0]]) for signals in (train, test)]
+    for given in seen:
+        check_observations(modality, given)
+    # Ids may count from 0 in each split, and a set of one signal has it in both.
+    if len(train) > 1 and [*train.ids] == [*test.ids] and seen[0].values.equal(seen[1].values):
+        raise accuse(plugin.modality, "dataset", "gave the same signals for training and for test")
     for name, options in config.tasks.items():
         find_task(name, plugin.tasks)(options).check_options(modality, test[0])
     _check_fit(modality, train[0], config)
