@@ -83,6 +83,27 @@ def test_observations_of_a_wrong_shape(changed, said, functa, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("member", "given", "said"),
+    [
+        (
+            "forward",
+            "super().forward(*given, **named)[..., [0, 0]]",
+            "forward of modality 'mine' gave (",
+        ),
+        ("forward", "None", "forward of modality 'mine' gave NoneType of one signal instead of ("),
+        ("loss", "super().loss(*given).mean()", "loss of modality 'mine' gave () of one signal"),
+    ],
+)
+def test_predictions_of_a_wrong_shape(member, given, said, functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"{GOOD}\n    def {member}(self, *given, **named):\n        return {given}\n")
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_same_signals_for_training_and_test(functa, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(

@@ -1,4 +1,4 @@
-"""What a modality's `observations` gave, checked before a run begins: torch would broadcast it."""
+"""What a modality's members gave, checked before a run begins: torch would broadcast it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from functa_core.blame import accuse
 from functa_core.modality import Modality
+from functa_core.networks.base import Network, NetworkField
 from functa_core.observations import Observations
 
 
@@ -22,6 +23,29 @@ def check_observations(modality: Modality[Any], given: Any) -> None:
     problem = _problem(given)
     if problem is not None:
         raise accuse(type(modality), "observations", problem)
+
+
+def check_predictions(
+    modality: Modality[Any], network: Network, observations: Observations
+) -> None:
+    """Raise, in the plugin's name, unless `forward` and `loss` give what belongs to observations.
+
+    Args:
+        modality: prepared.
+        network: any that is for its fields.
+        observations: of one signal.
+    """
+    latent = torch.zeros(1, *network.latent_shape)
+    predicted = modality.forward(NetworkField(network, latent), observations.queries)
+    _check_shape(modality, "forward", predicted, observations.values)
+    losses = modality.loss(predicted, observations.known_values)
+    _check_shape(modality, "loss", losses, observations.weights)
+
+
+def _check_shape(modality: Modality[Any], member: str, given: Any, like: Tensor) -> None:
+    found = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    if found != (wanted := tuple(like.shape)):
+        raise accuse(type(modality), member, f"gave {found} of one signal instead of {wanted}")
 
 
 def _problem(given: Any) -> str | None:

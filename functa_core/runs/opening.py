@@ -35,7 +35,7 @@ from functa_core.runs.directory import (
     write_json,
 )
 from functa_core.runs.finding import find_task
-from functa_core.runs.observed import check_observations
+from functa_core.runs.observed import check_observations, check_predictions
 from functa_core.runs.signals import check_signals, describe_signals
 
 
@@ -171,6 +171,7 @@ def _check_fit(modality: Modality[Any], signal: Any, config: RunConfig) -> None:
             "modulated.\nUse model.modulate_scale=false, or meta.precision=float32."
         )
     observations = modality.observations([signal], seeded(0))
+    check_predictions(modality, learner.network, observations)
     learner.solver.fit(Problem(learner.network, modality, observations), steps=1)
 
 

@@ -51,8 +51,8 @@ def config(subject: Subject) -> None:
 
 
 def data(subject: Subject) -> None:
-    """Both splits have signals that load, each with an id of its own, and labels that count the
-    label names.
+    """Both splits have signals, the first of which loads, each with an id of its own, and labels
+    that count the label names.
     """
     for split, signals in zip(SPLITS, subject.splits, strict=True):
         ids = list(signals.ids)
