@@ -49,6 +49,7 @@ def figures_of(run):
     return json.loads((run / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_pretence_tells_both_sides_apart():
     child("-c", MIXING)
 

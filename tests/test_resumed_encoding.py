@@ -105,7 +105,9 @@ def test_a_killed_encoding_goes_on_by_itself(
     assert [path.name for path in out.parent.iterdir()] == [out.name], "nothing is left behind"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_encoding_keeps_all_it_has(
     number, clips_run, data, undisturbed, functa, tmp_path
 ):
