@@ -32,10 +32,13 @@ class Far(Tensor):
     """A tensor on the pretended GPU, around one of the processor."""
 
     held: Tensor
-    device = property(lambda self: GPU)  # type: ignore[assignment]
-    is_cuda = property(lambda self: True)  # type: ignore[assignment]
-    is_meta = property(lambda self: False)  # type: ignore[assignment]
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    device: Any = property(lambda self: GPU)
+    is_cuda: Any = property(lambda self: True)
+    is_meta: Any = property(lambda self: False)
+    __torch_function__: Any = torch._C._disabled_torch_function_impl
+    __torch_dispatch__: Any = classmethod(
+        lambda cls, func, types, args=(), kwargs=None: pretend(func, args, kwargs or {})
+    )
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> Far:
@@ -50,12 +53,6 @@ class Far(Tensor):
         )
         far.held = inner
         return far
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        return pretend(func, args, kwargs or {})
 
 
 class Pretending(TorchDispatchMode):

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from functa_core.dataset import Dataset
@@ -69,8 +69,11 @@ class RawArrays:
 
     def evenly(self, most: int) -> Float[Tensor, "m C *shape"]:
         """At most so many of them, evenly spread over the set."""
-        count = min(most, len(self))
-        return self[torch.linspace(0, len(self) - 1, count).round().long()]
+        return self[self.places(most)]
+
+    def places(self, most: int) -> Int[Tensor, " m"]:
+        """Where those of `evenly` are."""
+        return torch.linspace(0, len(self) - 1, min(most, len(self))).round().long()
 
 
 @attrs.frozen
@@ -154,13 +157,13 @@ class Convolutional(ClassifierNetwork):
 
 def channel_statistics(arrays: RawArrays) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
     """Mean and standard deviation of each channel over training arrays; 1 where that is 0."""
-    count = min(STATISTICS_OF, len(arrays))
-    places = torch.linspace(0, len(arrays) - 1, count).round().long()
+    places = arrays.places(STATISTICS_OF)
     origin = arrays[places[:1]][0].flatten(1)[:, :1].double()  # so that a constant has variance 0
     first = second = torch.zeros(len(origin), dtype=torch.float64)
     for few in torch.split(places, PART):  # all of them at once may be more than fits in memory
         values = arrays[few].transpose(0, 1).flatten(1) - origin
-        first = first + values.mean(dim=1) * len(few) / count
-        second = second + values.square().mean(dim=1) * len(few) / count
+        share = len(few) / len(places)
+        first = first + share * values.mean(dim=1)
+        second = second + share * values.square().mean(dim=1)
     std = (second - first.square()).clamp_min(0).sqrt()
     return (first + origin[:, 0]).float(), torch.where(std > 0, std, 1.0).float()
