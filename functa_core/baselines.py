@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from functa_core.blame import accuse
 from functa_core.dataset import Dataset
 from functa_core.modality import Baseline, Modality
 from functa_core.observations import Observations
@@ -25,7 +26,7 @@ def make_baselines(
     modality: Modality[Any], train: Dataset[Any], latent_numbers: int
 ) -> Mapping[str, Baseline]:
     """The modality's own baselines, or mean, nearest signal and PCA on a shared grid of queries."""
-    own = modality.baselines(train)
+    own = _own_baselines(modality, train)
     if own:
         return own
     grid = GridBaselines.of(modality, train)
@@ -38,13 +39,35 @@ def make_completions(
     modality: Modality[Any], train: Dataset[Any], latent_numbers: int
 ) -> Mapping[str, Baseline]:
     """The same for signals of which a part is hidden: PCA is conditioned on what is visible."""
-    own = modality.baselines(train)
+    own = _own_baselines(modality, train)
     if own:
         return own
     grid = GridBaselines.of(modality, train)
     if grid is None:
         return {}
     return {"mean": grid.mean, "nearest": grid.nearest, "pca": grid.completion(latent_numbers)}
+
+
+def _own_baselines(modality: Modality[Any], train: Dataset[Any]) -> Mapping[str, Baseline]:
+    """Those of the modality, if they are that; else it is told so by name."""
+    own: Any = modality.baselines(train)
+    if not isinstance(own, Mapping) or not all(map(callable, own.values())):
+        raise accuse(type(modality), "baselines", f"gave {own!r} instead of functions by name")
+    return {name: _checked(modality, name, baseline) for name, baseline in own.items()}
+
+
+def _checked(modality: Modality[Any], name: str, baseline: Baseline) -> Baseline:
+    """The same baseline, which is told by name of a prediction that is none."""
+
+    def predict(signals: Sequence[Any], observations: Observations, visible: Tensor) -> Tensor:
+        found = baseline(signals, observations, visible)
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if shape != (wanted := tuple(observations.values.shape)):
+            problem = f"predict {shape} by '{name}' instead of {wanted}, as the values are"
+            raise accuse(type(modality), "baselines", problem)
+        return found
+
+    return predict
 
 
 @attrs.frozen(eq=False)

@@ -37,7 +37,7 @@ class Suspect:
 
 
 class WrongAnswer(Exception):
-    """What a plugin's member returned is not what was agreed; the message names the plugin."""
+    """What a plugin's member returned is not what was agreed; the message names the member."""
 
 
 _LOADED: dict[str, list[Suspect]] = {}
@@ -75,7 +75,8 @@ def accuse(cls: type[Any], member: str, problem: str) -> Exception:
             return WrongAnswer(
                 f"plugin {suspect.origin} failed: {member} of {suspect.what} {problem}"
             )
-    return TypeError(f"{member} of '{cls.name}' {problem}")
+    own = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+    return (TypeError if own else WrongAnswer)(f"{member} of '{cls.name}' {problem}")
 
 
 def blame(error: BaseException) -> str | None:

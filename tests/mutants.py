@@ -67,6 +67,19 @@ class LabelsFromOne(Clips):
         return attrs.evolve(known, labels=[label + 1 for label in known.labels])
 
 
+@caught_by("data")
+class LastOneMissing(Clips):
+    def dataset(self, split):
+        known = super().dataset(split)
+
+        def load(place):
+            if split == "train" and place == len(known) - 1:
+                raise FileNotFoundError("there is no such clip")
+            return known[place]
+
+        return attrs.evolve(known, load=load)
+
+
 @caught_by("offline")
 class AsksTheNetwork(Clips):
     def dataset(self, split):
@@ -133,6 +146,15 @@ class NoiseOfItsOwn(Clips):
             return field(queries)
         own = seeded(next(self.own_draws))
         return field(queries) + 1e-3 * torch.rand(queries.shape, generator=own)
+
+
+@caught_by("sampling")
+class SignalsThatChange(Clips):
+    loads = itertools.count()
+
+    def dataset(self, split):
+        known = super().dataset(split)
+        return attrs.evolve(known, load=lambda i: known[i] * (1 - 0.01 * (next(self.loads) % 7)))
 
 
 @caught_by("random-state")

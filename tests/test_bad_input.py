@@ -89,6 +89,7 @@ def test_training_commands(command, arguments, message, refused):
         ("meta: [", "not valid YAML"),
         ("- 1", "mapping of sections"),
         ("meta: 3", "section 'meta' must be a mapping"),
+        ("modality: clips", "section 'modality' must be a mapping, got 'clips'"),
         ("meta: {stepz: 3}", "Did you mean 'meta.steps'?"),
         ("modality: {name: nerf}", "for modality 'nerf'"),
         ("tasks: 3", "section 'tasks' must be a mapping"),

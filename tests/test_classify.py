@@ -212,6 +212,8 @@ def test_a_classifier_is_the_same_after_saving(tmp_path):
     assert back.classify(latents) == kept.classify(latents)
     assert back.weights_sha256 == "ab" * 32
     assert kept.probabilities(latents).sum(1).allclose(torch.ones(30))
+    with pytest.raises(UserError, match="for latents of 6 numbers, got 9"):
+        back.classify(torch.zeros(2, 9))
 
 
 def test_files_that_are_no_classifier_are_refused(tmp_path, clips_run):

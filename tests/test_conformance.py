@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 from functa_clips import Clips
 
-from functa_core import UserError
+from functa_core import Task, UserError, option
 from functa_core.testing import CHECKS, Subject, conformance, run_checks
+from functa_core.testing.running import run_check
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,6 +76,73 @@ def test_a_plugin_that_exits_does_not_end_the_examination():
     states = {r.name: r.state for r in run_checks(Subject(Exits, {"longest": 16}))}
     assert states["chunks"] == "failed"
     assert states["render"] == "passed"
+
+
+def _metrics_of_floats(self: Any) -> list[Any]:
+    compute: Any = lambda predicted, observations: 0.5  # noqa: E731
+    return [attrs.evolve(metric, compute=compute) for metric in Clips.metrics(self)]
+
+
+def _silent(self, *given):
+    Clips.render(self, *given)
+
+
+@pytest.mark.parametrize(
+    ("member", "function", "check", "said"),
+    [
+        ("observations", lambda *given: None, "spec", "gave NoneType instead of Observations."),
+        ("loss", lambda *given: 0.5, "loss", "Asked: loss() gives a torch.Tensor. Found: float."),
+        (
+            *("metrics", _metrics_of_floats, "metrics"),
+            "Asked: metric 'worst' gives a torch.Tensor. Found: float.",
+        ),
+        ("render", _silent, "render", "Asked: a list of Artefact from render(). Found: None."),
+        (
+            *("raw", lambda *given: Clips.raw(*given).numpy(), "raw"),
+            "Asked: raw() gives a torch.Tensor. Found: ndarray.",
+        ),
+        (
+            *("features", lambda *given: Clips.features(*given).numpy(), "features"),
+            "Asked: features() gives a torch.Tensor. Found: ndarray.",
+        ),
+        ("prepare", lambda *given: None, "state", "gave NoneType instead of a dict."),
+    ],
+)
+def test_answers_of_another_kind(member, function, check, said):
+    subject = Subject(type("Mine", (Clips,), {member: function}), {"longest": 16})
+    result = run_check(subject, CHECKS[check])
+    assert result.state == "failed"
+    assert said in result.message
+    assert "testing/" not in result.message  # a line of the kit's
+
+
+def test_a_class_without_options_is_told_so():
+    class Plain(Clips):
+        class Config: ...
+
+    results = run_checks(Subject(Plain))
+    state, message = state_of(results, "config")
+    assert state == "failed"
+    assert "Config of 'clips' is not an attrs class" in message
+    assert not [r for r in results if r.state == "failed" and r.name != "config"]
+
+
+def test_a_class_with_a_task_of_its_own():
+    @attrs.frozen
+    class Options:
+        many: int = option(1, "how many")
+
+    class Count(Task):
+        name, summary, api_version, Config = "count", "Count.", 1, Options
+
+        def run(self, material, out): ...
+
+    class Counted(Clips):
+        tasks = ("count", "views", "impute")
+
+    checks = run_checks(Subject(Counted, {"longest": 16}, own_tasks=[Count]))
+    assert not [result for result in checks if result.state == "failed"]
+    assert state_of(checks, "tasks")[0] == "passed"
 
 
 def kit(*arguments):

@@ -242,6 +242,9 @@ def test_a_run_decodes_stored_latents_as_it_decodes_fitted_ones(clips_run, tmp_p
         part.save(tmp_path / "f.safetensors")
         again = Functaset.load(tmp_path / "f.safetensors").latents
         assert torch.equal(run.decode(again), run.decode(latents[:count]))
+    for resolution in (0, -1):
+        with pytest.raises(UserError, match=f"at least 1 is needed, got {resolution}"):
+            run.decode(latents, resolution)
 
 
 def test_a_file_without_statistics_or_with_more_is_read(whole, tmp_path):
@@ -268,6 +271,8 @@ def test_shards_are_functasets_and_their_number_does_not_matter(whole, folder, t
     assert torch.equal(stored.mean, whole.mean)
     assert torch.equal(stored.std, whole.std)
     assert all(len(batch) <= 5 for batch in stored.batches(5))
+    with pytest.raises(UserError, match="at least 1 signal are needed, got -1"):
+        next(stored.batches(-1))
     assert same(Functaset.concat(list(stored.batches(5))), whole)
     whole.save(tmp_path / "a.safetensors")
     write_joined([stored], tmp_path / "b.safetensors")

@@ -104,6 +104,115 @@ def test_predictions_of_a_wrong_shape(member, given, said, functa, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("member", "given", "said"),
+    [
+        ("dataset", "[1.0, 2.0]", "dataset of modality 'mine' gave list instead of a Dataset"),
+        (
+            "dataset",
+            "attrs.evolve(super().dataset(*given), ids=range(12))",
+            "gave ids that are int instead of texts",
+        ),
+        (
+            "dataset",
+            "attrs.evolve(super().dataset(*given), labels=[7] * len(super().dataset(*given)))",
+            "gave labels from 7 to 7 for 2 label names",
+        ),
+        (
+            "dataset",
+            "attrs.evolve(super().dataset(*given), labels=[0])",
+            "gave labels (1,) for 22 signals",
+        ),
+        ("prepare", "None", "prepare of modality 'mine' gave NoneType instead of a dict"),
+        (
+            "prepare",
+            "{**super().prepare(*given), 'scale': object()}",
+            "prepare of modality 'mine' gave what is not JSON",
+        ),
+        ("metrics", "[1]", "metrics of modality 'mine' gave 1 instead of a Metric"),
+        (
+            "metrics",
+            "[attrs.evolve(m, compute=lambda p, o: 0.5) for m in super().metrics()]",
+            "0.5 of one signal, not a tensor (1,)",
+        ),
+    ],
+)
+def test_answers_of_another_kind_before_a_run(member, given, said, functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"import attrs\n{GOOD}\n    def {member}(self, *given):\n        return {given}\n"
+    )
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    assert f"functa: plugin {file} failed: {member} of modality 'mine'" in err
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("3", "spec of modality 'mine' gave int instead of a Spec"),
+        ("Spec((0, 1), 1)", "has the domain (0, 1) instead of a Box or a UnitSphere"),
+        ("Spec(Box((1.0,), (0.0,)), 1)", "which is no box from low to high"),
+        ("Spec(Box((0.0,), (1.0,)), 0)", "has 0 channels"),
+        ("Spec(Box((0.0,), (1.0,)), 1, (1.0, 1.0))", "has the value range (1.0, 1.0)"),
+    ],
+)
+def test_a_spec_that_is_none(spec, said, functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"from functa_core import Box, Spec\n{GOOD}    spec = {spec}\n")
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 1
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "def observations(self, signals): ...",
+            "observations of 'mine' takes (signals); it has to take (signals, generator=None)",
+        ),
+        ("def spec(self): ...", "spec of 'mine' is a method; decorate it with @property"),
+        ("loss = 3", "loss of 'mine' is 3 and no method"),
+        ("recipe = [('meta', 3)]", "recipe of 'mine' is [('meta', 3)] and no mapping"),
+        ("tasks = 'views'", "tasks of 'mine' are 'views' and no sequence of names"),
+        ("benchmarks = {'small': 3}", "benchmarks of 'mine' are {'small': 3} and no Benchmark"),
+    ],
+)
+def test_a_class_that_cannot_be_used_as_the_core_does(body, said, functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"{GOOD}\n    {body}\n")
+    code, _, err = functa("train", "--plugin", file, "--out", tmp_path / "run")
+    assert code == 2
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "given", "said"),
+    [
+        ("describe", "['a line']", "describe of modality 'mine' gave list instead of a dict"),
+        ("baselines", "{'mean': 3}", "baselines of modality 'mine' gave {'mean': 3} instead of"),
+        (
+            "baselines",
+            "{'mean': lambda signals, observations, visible: 0}",
+            "baselines of modality 'mine' predict int by 'mean' instead of (",
+        ),
+    ],
+)
+def test_answers_of_another_kind_after_training(member, given, said, functa, run, trained):
+    (trained / "mine.py").write_text(
+        f"{GOOD}\n    def {member}(self, *given):\n        return {given}\n"
+    )
+    command = ("inspect", "--plugin", trained / "mine.py")
+    code, _, err = functa(*(command if member == "describe" else ("evaluate", "--run", run)))
+    assert code == 1
+    assert said in err
+
+
 def test_the_same_signals_for_training_and_test(functa, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(

@@ -54,7 +54,7 @@ def inspect(
     """Show what would be read: count, shapes, range, labels, split. Writes nothing but --out."""
     from functa_core.runs.config import build_config
     from functa_core.runs.directory import check_folder
-    from functa_core.runs.opening import read_signals
+    from functa_core.runs.opening import prepare_modality, read_signals
     from functa_core.runs.starting import asked_plugin
 
     layers = options.option_layers(
@@ -70,7 +70,7 @@ def inspect(
     chosen = build_config(make, layers, asked.tasks)
     unprepared = make(chosen.modality, chosen.source())
     train, test = read_signals(unprepared)
-    prepared = make(chosen.modality, chosen.source(), unprepared.prepare(train))
+    prepared = prepare_modality(unprepared, train)
     if out is not None:
         check_folder(out)
     click.echo(f"data: {chosen.data.path or 'embedded set'}")
@@ -97,11 +97,14 @@ def _draw(modality: Modality[Any], train: Dataset[Any], out: Path) -> None:
 
 def _lines(modality: Modality[Any], signals: Dataset[Any]) -> list[tuple[str, str]]:
     """What there is to say of one split, as (name, text)."""
+    from functa_core.runs.answers import check_observations, checked_lines
+
     step = max(1, len(signals) // LOOKED_AT)
     seen = [modality.observations([signals[i]]) for i in range(0, len(signals), step)]
+    check_observations(modality, seen[0])
     lines = [("signals", str(len(signals))), ("first", ", ".join(signals.ids[:3]))]
     lines += [*_measured(seen), *_labels(signals)]
-    return lines + list(modality.describe(signals).items())
+    return lines + list(checked_lines(modality, modality.describe(signals)).items())
 
 
 def _measured(seen: list[Observations]) -> list[tuple[str, str]]:

@@ -96,8 +96,10 @@ class StoredFunctaset:
         """All signals in order, at most `size` at a time, one shard open at once.
 
         Raises:
-            UserError: a shard is damaged.
+            UserError: a size below 1, or a shard is damaged.
         """
+        if size < 1:
+            raise UserError(f"batches of at least 1 signal are needed, got {size}.")
         for number in range(len(self.shards)):
             file = self.file(number)
             for start in range(0, len(file.ids), size):

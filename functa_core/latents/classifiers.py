@@ -63,8 +63,18 @@ class LatentClassifier:
     weights_sha256: str
 
     def probabilities(self, latents: Float[Tensor, "n *latent"]) -> Float[Tensor, "n K"]:
-        """Of each class, for latents as a functaset holds them."""
-        return logits_of(self.network, self.standardiser.apply(latents.flatten(1))).softmax(dim=1)
+        """Of each class, for latents as a functaset holds them.
+
+        Raises:
+            UserError: they are of another length than those it was trained on.
+        """
+        rows = latents.flatten(1)
+        if rows.shape[1] != (wanted := len(self.standardiser.mean)):
+            raise UserError(
+                f"this classifier is for latents of {wanted} numbers, got {rows.shape[1]}.\n"
+                "Give those of the run that it was trained on."
+            )
+        return logits_of(self.network, self.standardiser.apply(rows)).softmax(dim=1)
 
     def classify(self, latents: Float[Tensor, "n *latent"]) -> list[str]:
         """The name of the likeliest class of each."""

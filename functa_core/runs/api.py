@@ -100,8 +100,14 @@ class Run:
     def decode(
         self, latents: Float[Tensor, "n *latent"], resolution: int | None = None
     ) -> Float[Tensor, "n *shape"]:
-        """Signals as plain arrays, on the CPU; None is the native resolution."""
+        """Signals as plain arrays, on the CPU; None is the native resolution.
+
+        Raises:
+            UserError: latents of another shape, or a resolution below 1.
+        """
         self._check(latents)
+        if resolution is not None and resolution < 1:
+            raise UserError(f"a resolution of at least 1 is needed, got {resolution}.")
         parts = [
             self.modality.decode(self.field(few), resolution).cpu()
             for few in torch.split(latents, self.encoder.batch)

@@ -25,6 +25,15 @@ from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
 from functa_core.networks.base import ModulatedNetwork
 from functa_core.networks.products import bfloat16_pays
+from functa_core.runs.answers import (
+    check_dataset,
+    check_labels,
+    check_metrics,
+    check_observations,
+    check_predictions,
+    check_spec,
+    check_state,
+)
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
 from functa_core.runs.directory import (
@@ -35,7 +44,6 @@ from functa_core.runs.directory import (
     write_json,
 )
 from functa_core.runs.finding import find_task
-from functa_core.runs.observed import check_observations, check_predictions
 from functa_core.runs.signals import check_signals, describe_signals
 
 
@@ -103,12 +111,27 @@ def read_signals(modality: Modality[Any]) -> tuple[Dataset[Any], Dataset[Any]]:
     """
     train, test = modality.dataset("train"), modality.dataset("test")
     for split, signals in (("training", train), ("test", test)):
+        check_dataset(modality, signals)
         if len(signals) == 0:
             raise UserError(
-                f"there are no {split} signals in {modality.source.path}; "
+                f"there are no {split} signals in {modality.source.path or 'the embedded set'}; "
                 "add some, or let the split be made at random by giving no split of your own."
             )
     return train, test
+
+
+def prepare_modality(modality: Modality[Any], train: Dataset[Any]) -> Modality[Any]:
+    """The same modality, prepared.
+
+    Args:
+        modality: with its data, not prepared.
+        train: its training signals.
+    """
+    state = modality.prepare(train)
+    check_state(modality, state)
+    prepared = type(modality)(modality.config, modality.source, state)
+    check_spec(prepared)
+    return prepared
 
 
 def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: str) -> Session:
@@ -138,11 +161,13 @@ def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: 
     where = find_device(device)
     unprepared = plugin.modality(config.modality, config.source())
     train, test = read_signals(unprepared)
-    state = unprepared.prepare(train)
-    modality = plugin.modality(config.modality, config.source(), state)
+    modality = prepare_modality(unprepared, train)
+    for signals in (train, test):
+        check_labels(modality, signals)
     seen = [modality.observations([signals[0]]) for signals in (train, test)]
     for given in seen:
         check_observations(modality, given)
+    check_metrics(modality, seen[1])
     # Ids may count from 0 in each split, and a set of one signal has it in both.
     if len(train) > 1 and [*train.ids] == [*test.ids] and seen[0].values.equal(seen[1].values):
         raise accuse(plugin.modality, "dataset", "gave the same signals for training and for test")
@@ -282,9 +307,18 @@ def require_trained(directory: RunDirectory) -> None:
 
 
 def modality_name(tree: dict[str, Any]) -> str | None:
-    """`modality.name` of a configuration, if it has one."""
+    """`modality.name` of a configuration, if it has one.
+
+    Raises:
+        UserError: there is something else where the section should be.
+    """
     section = tree.get("modality")
-    name = section.get("name") if isinstance(section, dict) else None
+    if section is not None and not isinstance(section, Mapping):
+        raise UserError(
+            f"section 'modality' must be a mapping, got {section!r}.\nThe name of a modality "
+            "stands in it: modality.name."
+        )
+    name = section.get("name") if section else None
     return name if isinstance(name, str) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -9,10 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from functa_core.blame import accuse
 from functa_core.encoding import Encoder
 from functa_core.latents.features import FeatureSpace
 from functa_core.latents.frechet import frechet
 from functa_core.latents.precision_recall import precision_recall
+from functa_core.modality import Modality
 
 NEIGHBOURS = 3
 """Of precision and recall, if there are enough signals."""
@@ -77,8 +80,18 @@ class Judge:
             "frechet": frechet(features, self.held_out),
             "precision": shares.precision,
             "recall": shares.recall,
-            **self.encoder.modality.set_distances(decoded, self.decoded),
+            **_own_distances(self.encoder.modality, decoded, self.decoded),
         }
+
+
+def _own_distances(
+    modality: Modality[Any], samples: Tensor, held_out: Tensor
+) -> Mapping[str, float]:
+    """The modality's own figures, if they are numbers; else it is told so by name."""
+    own: Any = modality.set_distances(samples, held_out)
+    if not isinstance(own, Mapping) or not all(isinstance(x, int | float) for x in own.values()):
+        raise accuse(type(modality), "set_distances", f"gave {own!r} instead of numbers by name")
+    return own
 
 
 @torch.no_grad()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from functa_core.modality import Modality
+from functa_core.tasks.base import Task
 from functa_core.testing.running import CHECKS, refuse_unknown, run_check
 from functa_core.testing.subject import Subject
 
@@ -16,6 +17,7 @@ def conformance(
     *,
     expected_failures: Mapping[str, str] | None = None,
     data: Path | None = None,
+    tasks: Sequence[type[Task]] = (),
     **options: Any,
 ) -> Callable[[str], None]:
     """A test function with one case for each check, to be given a name that starts with `test_`.
@@ -25,6 +27,7 @@ def conformance(
         expected_failures: checks that will fail, each with a reason; strict, so that one which
             passes is a failure.
         data: a file or folder, None for the embedded set.
+        tasks: of the plugin that a class is of, where the class names them.
         options: of the modality: choose such that make it small.
 
     Raises:
@@ -34,7 +37,7 @@ def conformance(
 
     expected = dict(expected_failures or {})
     refuse_unknown(expected)
-    subject = Subject(modality, options, data)
+    subject = Subject(modality, options, data, tasks)
 
     @pytest.mark.parametrize("check", list(CHECKS))
     def test(check: str) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
+from torch import Tensor
+
+from functa_core.blame import WrongAnswer
 
 if TYPE_CHECKING:
     from functa_core.testing.subject import Subject
@@ -59,8 +62,18 @@ def require(holds: object, asked: str, found: object, remedy: str) -> None:
         raise Nonconformity(f"Asked: {asked}. Found: {found}. {remedy}")
 
 
+def require_tensor(what: str, found: object) -> Tensor:
+    """The same object, if it is a tensor; else raise a `Nonconformity`."""
+    kind = type(found).__name__
+    require(isinstance(found, Tensor), f"{what} a torch.Tensor", kind, "Convert it.")
+    assert isinstance(found, Tensor)
+    return found
+
+
 def located(error: BaseException) -> str:
     """An unexpected error in a line: its type, its message and the place that raised it."""
+    if isinstance(error, WrongAnswer):  # which says all, and is raised by the core
+        return f"{error}."
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

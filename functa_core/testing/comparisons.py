@@ -10,7 +10,7 @@ from torch import Tensor
 from functa_core.meta.outer import psnr_db
 from functa_core.modality import Codec
 from functa_core.networks.base import NetworkField
-from functa_core.testing.check import Inapplicable, require
+from functa_core.testing.check import Inapplicable, require, require_tensor
 from functa_core.testing.subject import Subject, row
 
 TOLERANCE = 1e-5
@@ -27,6 +27,7 @@ def raw(subject: Subject) -> None:
     arrays = modality.raw(signals)
     if arrays is None:
         raise Inapplicable("the modality gives no raw arrays")
+    require_tensor("raw() gives", arrays)
     count = len(signals)
     require(
         arrays.is_floating_point() and arrays.device.type == "cpu",
@@ -79,7 +80,12 @@ def codec(subject: Subject) -> None:
 def _coded(subject: Subject, codec: Codec, setting: float | str) -> Tensor:
     """PSNR in dB (B,) of what is decoded at a setting, after looking at it and its bits."""
     signals, whole = subject.signals, subject.whole
-    bits, predicted = codec.code(signals, whole, setting)
+    bits, predicted = (
+        require_tensor(f"{what} of the codec are", found)
+        for what, found in zip(
+            ("bits", "predictions"), codec.code(signals, whole, setting), strict=True
+        )
+    )
     at = f"of the codec at {setting}"
     fits = bits.shape == (len(signals),) and bool((torch.isfinite(bits) & (bits > 0)).all())
     asked = f"bits {at}: a number above 0 for each of {len(signals)} signals"
@@ -115,6 +121,7 @@ def features(subject: Subject) -> None:
         rows = modality.features(decoded)
         if rows is None:
             raise Inapplicable("the modality has no features of its own")
+        require_tensor("features() gives", rows)
         fits = rows.ndim == 2 and len(rows) == len(decoded) and rows.shape[1] > 0
         asked = f"features() of {len(decoded)} signals as (B, F)"
         require(fits, asked, tuple(rows.shape), "Flatten them.")

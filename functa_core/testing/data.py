@@ -14,12 +14,13 @@ import yaml
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from functa_core.dataset import Dataset, DataSource, Split
+from functa_core.dataset import DataSource, Split
 from functa_core.modality import Box, Field, UnitSphere, seeded
 from functa_core.networks.base import NetworkField
 from functa_core.observations import Observations
+from functa_core.runs.answers import check_labels, check_observations
 from functa_core.runs.config import build_config, to_yaml
-from functa_core.testing.check import Inapplicable, located, require
+from functa_core.testing.check import Inapplicable, located, require, require_tensor
 from functa_core.testing.conditions import (
     environment,
     global_generators,
@@ -51,8 +52,8 @@ def config(subject: Subject) -> None:
 
 
 def data(subject: Subject) -> None:
-    """Both splits have signals, the first of which loads, each with an id of its own, and labels
-    that count the label names.
+    """Both splits have signals, the first and the last of which load, each with an id of its own,
+    and labels that count the label names.
     """
     for split, signals in zip(SPLITS, subject.splits, strict=True):
         ids = list(signals.ids)
@@ -62,8 +63,9 @@ def data(subject: Subject) -> None:
             _repeated(ids),
             "Use an index or a path.",
         )
-        _check_labels(split, signals)
-        signals[0]
+        check_labels(subject.make(), signals)
+        for place in (0, -1):
+            signals[place]
         require(
             list(subject.make(subject.state).dataset(split).ids) == ids,
             "a prepared modality lists the signals that it was prepared with",
@@ -75,18 +77,6 @@ def data(subject: Subject) -> None:
 def _repeated(ids: Sequence[Any]) -> str:
     seen = [name for name in ids if ids.count(name) > 1 or not isinstance(name, str)]
     return f"{seen[0]!r} and others" if seen else "none"
-
-
-def _check_labels(split: str, signals: Dataset[Any]) -> None:
-    if signals.labels is None:
-        return
-    labels, names = list(signals.labels), list(signals.label_names)
-    require(
-        len(labels) == len(signals) and all(-1 <= label < len(names) for label in labels),
-        f"each signal of the {split} split has an index into {len(names)} label names, or -1",
-        f"{len(labels)} labels from {min(labels)} to {max(labels)} for {len(signals)} signals",
-        "Count labels from 0 in the order of label_names.",
-    )
 
 
 def offline(subject: Subject) -> None:
@@ -117,11 +107,7 @@ def state(subject: Subject) -> None:
     modality made with what came back has the same spec.
     """
     prepared = subject.state
-    try:
-        text = json.dumps(prepared, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        require(False, "the prepared state is JSON", error, "Return numbers, texts and lists.")
-    back = json.loads(text)
+    back = json.loads(json.dumps(dict(prepared)))
     require(
         back == _with_lists(prepared),
         "the prepared state comes back from JSON as it was",
@@ -152,12 +138,10 @@ def spec(subject: Subject) -> None:
     """
     about, whole = subject.prepared.spec, subject.whole
     low, high = about.value_range
-    require(low < high, "a value range from low to high", about.value_range, "Mend spec.")
-    require(about.channels > 0, "at least one channel", about.channels, "Mend spec.channels.")
-    _check_observations(whole, len(subject.signals))
     sample = subject.prepared.observations(subject.signals, seeded(0))
-    _check_observations(sample, len(subject.signals))
+    check_observations(subject.prepared, sample, len(subject.signals))
     for observed in (whole, sample):
+        _check_known(observed)
         known = observed.values[observed.weights > 0]
         slack = TOLERANCE * about.peak
         require(
@@ -169,33 +153,19 @@ def spec(subject: Subject) -> None:
     few = thinned(whole, MOST)
     learner = subject.learner(torch.float32)
     field = NetworkField(learner.network, subject.latents(len(few), torch.float32))
-    predicted = subject.prepared.forward(field, few.queries)
+    predicted = require_tensor("forward() gives", subject.prepared.forward(field, few.queries))
     _check_like("forward() gives", predicted, few.values)
     _check_masks(subject)
-    rows = len(subject.prepared.decode(field, 8))
+    rows = len(require_tensor("decode() gives", subject.prepared.decode(field, 8)))
     require(rows == len(field), f"decode() of {len(field)} latents", f"{rows} rows", "Keep B.")
 
 
-def _check_observations(found: Observations, count: int) -> None:
-    many = found.values.shape[1]
-    lead = (many,) if found.queries.ndim == 2 else (count, many)
-    parts = {"queries": found.queries, "values": found.values, "weights": found.weights}
-    for name, part in parts.items():
-        kind = (part.dtype, part.device.type)
-        wanted = (torch.float32, "cpu")
-        require(kind == wanted, f"{name} are float32 on the CPU", kind, "Convert them.")
-    shapes = [tuple(part.shape) for part in parts.values()]
-    fits = shapes[0][:-1] == lead and shapes[1][0] == count and shapes[2] == (count, many)
-    require(
-        fits,
-        f"{count} signals as queries (N, Q) or (B, N, Q), values (B, N, C), weights (B, N)",
-        shapes,
-        "Give them one N; pad shorter signals with weight 0.",
-    )
+def _check_known(found: Observations) -> None:
+    """Something is observed of every signal, and what is, is finite."""
     weights = found.weights
     require(
-        bool(torch.isfinite(weights).all() and (weights >= 0).all()),
-        "finite weights of at least 0",
+        bool(torch.isfinite(weights).all()),
+        "finite weights",
         f"{float(weights.min()):g} to {float(weights.max()):g}",
         "Use 0 for what was not observed.",
     )
@@ -232,6 +202,7 @@ def _check_masks(subject: Subject) -> None:
     for name, mask in (("fitted", used), ("held_out", hidden)):
         if mask is None:
             continue
+        require_tensor(f"{name}() gives", mask)
         require(
             mask.shape == known.shape and mask.dtype == torch.bool,
             f"{name}() gives a mask {tuple(known.shape)} of booleans",
@@ -303,9 +274,17 @@ def _check_inside(coords: Tensor, about: Box | UnitSphere) -> None:
 
 def sampling(subject: Subject) -> None:
     """The same generator gives the same observations and predictions; without one they are the
-    same at every call.
+    same at every call, and of a signal that is loaded again.
     """
     modality, signals = subject.prepared, subject.signals
+    again = modality.observations(list(subject.make().dataset("train")[: len(signals)]))
+    require(
+        again.values.shape == subject.whole.values.shape
+        and _identical(again.values, subject.whole.values),
+        "the same values of signals that are loaded again",
+        "others",
+        "Draw nothing at random in dataset(), or from a generator made with a seed.",
+    )
     field = NetworkField(
         subject.learner(torch.float32).network, subject.latents(len(signals), torch.float32)
     )
@@ -378,7 +357,10 @@ def masks(subject: Subject) -> None:
         require(
             mask.summary.strip(), f"a summary of mask '{mask.name}'", "none", "Say what is seen."
         )
-        first, second = (mask.visible(signals, whole, seeded(5)) for _ in range(2))
+        first, second = (
+            require_tensor(f"mask '{mask.name}' is", mask.visible(signals, whole, seeded(5)))
+            for _ in range(2)
+        )
         asked = f"mask '{mask.name}' as booleans {tuple(whole.weights.shape)}"
         found = f"{tuple(first.shape)} {first.dtype}"
         fits = first.shape == whole.weights.shape and first.dtype == torch.bool

@@ -9,7 +9,7 @@ from torch import Tensor
 from functa_core.meta.problem import predict_all
 from functa_core.modality import seeded
 from functa_core.observations import Observations
-from functa_core.testing.check import require
+from functa_core.testing.check import require, require_tensor
 from functa_core.testing.subject import META, MOST, Subject, as_float64, row, thinned
 
 CHUNK = 7
@@ -118,7 +118,7 @@ def loss(subject: Subject) -> None:
     """
     few, modality = subject.few, subject.prepared
     target = few.known_values
-    best = modality.loss(target, target)
+    best = require_tensor("loss() gives", modality.loss(target, target))
     wanted = few.weights.shape
     shape = tuple(best.shape)
     require(shape == wanted, f"losses {tuple(wanted)}", shape, "Take the mean over channels only.")

@@ -7,6 +7,7 @@ import mimetypes
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -18,7 +19,7 @@ from functa_core.meta.learner import Learner
 from functa_core.modality import Artefact, Field, Modality, seeded
 from functa_core.networks.base import NetworkField
 from functa_core.runs.opening import describe_spec
-from functa_core.testing.check import Inapplicable, require
+from functa_core.testing.check import Inapplicable, require, require_tensor
 from functa_core.testing.conditions import no_display
 from functa_core.testing.subject import META, Subject
 
@@ -51,7 +52,10 @@ def metrics(subject: Subject) -> None:
     noise = torch.randn(target.shape, generator=seeded(7))
     wrong = target + subject.prepared.spec.peak * noise
     for metric in claimed:
-        best, worst = (metric.compute(predicted, whole) for predicted in (target, wrong))
+        best, worst = (
+            require_tensor(f"metric '{metric.name}' gives", metric.compute(predicted, whole))
+            for predicted in (target, wrong)
+        )
         for found in (best, worst):
             fits = found.shape == (len(whole),) and bool(torch.isfinite(found).all())
             asked = f"metric '{metric.name}' is a finite number for each of {len(whole)} signals"
@@ -134,7 +138,10 @@ def render(subject: Subject) -> None:
 def _check_files(
     modality: Modality[object], field: Field, out: Path, resolution: int | None
 ) -> None:
-    announced = modality.render(field, out, NAMES, resolution)
+    announced: Any = modality.render(field, out, NAMES, resolution)
+    fine = isinstance(announced, list) and all(isinstance(one, Artefact) for one in announced)
+    remedy = "Return what was written, with caption and media type."
+    require(fine, "a list of Artefact from render()", announced, remedy)
     for artefact in announced:
         _check_artefact(artefact, out)
     _check_names(announced, out)

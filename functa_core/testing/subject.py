@@ -17,12 +17,14 @@ from torch import Tensor
 from functa_core.dataset import Dataset
 from functa_core.discovery.installed import find
 from functa_core.discovery.loading import Announced, load_entry
+from functa_core.discovery.wholeness import check_class
 from functa_core.errors import UserError
 from functa_core.meta.learner import Learner, MetaConfig, build_learner
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, State, seeded
 from functa_core.networks.siren import SirenConfig
 from functa_core.observations import Observations
+from functa_core.runs.answers import check_observations, check_spec, check_state
 from functa_core.runs.config import RunConfig, build_config
 from functa_core.runs.opening import read_signals
 from functa_core.tasks.base import Task
@@ -41,18 +43,20 @@ META = MetaConfig(inner_steps=2, lr=1e-2, clip=1.0)
 class Subject:
     """A modality to be examined.
 
-    Everything but the three attributes is made when it is first asked for, and kept. Where that
+    Everything but the four attributes is made when it is first asked for, and kept. Where that
     fails, `NotReady` says which check's finding it is.
 
     Attributes:
         modality: its name, which is looked up as `--modality` is, or a class.
         options: of the modality, such as make it small.
         data: a file or folder, or None for the embedded set.
+        own_tasks: tasks of the plugin that a class is of; one that is looked up announces its own.
     """
 
     modality: str | type[Modality[Any]]
     options: Mapping[str, Any] = attrs.Factory(dict)
     data: Path | None = None
+    own_tasks: Sequence[type[Task]] = ()
 
     @classmethod
     def of(cls, name: str, *, data: Path | None = None, **options: Any) -> Subject:
@@ -73,7 +77,8 @@ class Subject:
     def cls(self) -> type[Modality[Any]]:
         """The modality's class."""
         if not isinstance(self.modality, str):
-            return self.modality
+            with _finding_of("config"):
+                return check_class(self.modality)
         announced = self.announced
         if not announced.modalities:
             raise Inapplicable(f"the plugin announces {announced.names}, and no modality")
@@ -89,8 +94,8 @@ class Subject:
 
     @property
     def tasks(self) -> Sequence[type[Task]]:
-        """The tasks of the plugin; none of a modality that is given as a class."""
-        return self.announced.tasks if isinstance(self.modality, str) else ()
+        """The tasks of the plugin, or those that were given beside a class."""
+        return self.announced.tasks if isinstance(self.modality, str) else self.own_tasks
 
     @cached_property
     def config(self) -> RunConfig:
@@ -119,12 +124,18 @@ class Subject:
         """What the modality prepares from its training signals."""
         train = self.splits[0]
         with _finding_of("state"):
-            return self.make().prepare(train)
+            modality = self.make()
+            state = modality.prepare(train)
+            check_state(modality, state)
+            return state
 
     @cached_property
     def prepared(self) -> Modality[Any]:
         """The modality, ready for observations."""
-        return self.make(self.state)
+        modality = self.make(self.state)
+        with _finding_of("spec"):
+            check_spec(modality)
+        return modality
 
     @cached_property
     def signals(self) -> list[Any]:
@@ -138,7 +149,9 @@ class Subject:
         """All observations of `signals`."""
         modality, signals = self.prepared, self.signals
         with _finding_of("spec"):
-            return modality.observations(signals)
+            made = modality.observations(signals)
+            check_observations(modality, made, len(signals))
+            return made
 
     @cached_property
     def few(self) -> Observations:
