@@ -110,6 +110,7 @@ def test_what_is_not_installed_is_absent_with_a_reason(monkeypatch):
     assert {row.reason for row in rows} == {"jax is not installed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pays", [False, True])
 def test_bfloat16_is_absent_where_it_is_emulated(monkeypatch, pays):
     monkeypatch.setattr(ours, "bfloat16_pays", lambda device: pays)

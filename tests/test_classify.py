@@ -294,6 +294,7 @@ def test_the_command_compares_and_keeps_its_classifier(labelled_run, functa):
     assert "Task: classify" in (labelled_run / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures(labelled_run, functa, tmp_path):
     def figures(name, *seed):
         quick = ("--set", "tasks.classify.steps=10", "--set", "tasks.classify.dropout=[0.3]")

@@ -59,6 +59,7 @@ def test_it_says_what_a_run_takes(functa):
     assert number(said["peak"]) == pytest.approx(sum(number(said[p]) for p in parts), rel=2e-2)
 
 
+@pytest.mark.slow
 def test_more_of_anything_takes_more(functa):
     def work(*sets: str) -> float:
         code, out, err = functa(*ASK, *(part for each in sets for part in ("--set", each)))

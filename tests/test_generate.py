@@ -109,6 +109,7 @@ def test_the_report_shows_the_samples(generated, functa):
     assert "feature_space" in report
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_samples_and_another_one_others(generated, functa, tmp_path):
     run = shutil.copytree(generated, tmp_path / "run")
     first = Functaset.load(run / "tasks/generate/samples.safetensors").latents

@@ -150,6 +150,7 @@ def test_the_density_integrates_to_one_on_a_line():
     assert centre[1] > centre[0] + 1  # two modes, nothing between them
 
 
+@pytest.mark.slow
 def test_the_density_integrates_to_one_in_the_plane(plane):
     x, y = torch.linspace(2.3, 3.7, 401), torch.linspace(-4, 10, 401)
     points = torch.cartesian_prod(x, y)

@@ -433,6 +433,7 @@ def test_several_modalities_and_broken_ones(functa, refused, tmp_path, monkeypat
     assert "left out: plugin functa-clips 1.0 failed: from_published of modality 'clips'" in err
 
 
+@pytest.mark.slow
 def test_evaluating_without_data_and_resuming(functa, tmp_path, imported):
     run = tmp_path / "run"
     shutil.copytree(imported, run)

@@ -186,6 +186,7 @@ def test_a_run_whose_data_has_changed_is_refused(functa, tmp_path):
     assert functa(*encode, "--data", tmp_path / "d.npz")[0] == 0  # as new data it is welcome
 
 
+@pytest.mark.slow
 def test_a_run_of_single_steps_is_finished_by_resuming(functa, tmp_path):
     run = tmp_path / "run"
     assert functa("train", "--modality", "clips", "--out", run, "--set", "meta.steps=2")[0] == 0

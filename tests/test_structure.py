@@ -232,6 +232,7 @@ def test_the_catalogue_is_true():
         assert modality.name == row["name"]
 
 
+@pytest.mark.slow
 def test_loading_a_plugin_waits_for_nothing_that_draws_or_reads_meshes():
     """What takes longer to import than a plugin itself is imported where it is used."""
     names = [plugin.name.removeprefix("functa-") for plugin in PLUGINS]

@@ -193,6 +193,7 @@ def test_a_bug_of_a_task_is_the_plugins(functa, run, name):
     assert tasks_of(run) == before
 
 
+@pytest.mark.slow
 def test_the_listing_shows_tasks(functa):
     code, printed, _ = functa("plugins", "list", "--json")
     assert code == 0

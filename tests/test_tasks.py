@@ -188,6 +188,7 @@ def test_latents_that_are_not_finite_are_no_figures(clips_run, functa, tmp_path,
     assert not (run / "tasks").exists()
 
 
+@pytest.mark.slow
 def test_a_latent_dimension_that_is_dead_ends_no_task(clips_run, functa, tmp_path):
     run = shutil.copytree(clips_run, tmp_path / "run")
     for split in ("train", "test"):

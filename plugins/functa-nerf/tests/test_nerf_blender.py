@@ -83,6 +83,7 @@ def test_a_lone_scene_is_fitted_to_its_training_views_and_scored_on_its_test_vie
     assert test.hidden(4).nonzero()[:, 0].tolist() == [9, 10, 11, 12]
 
 
+@pytest.mark.slow
 def test_validation_views_are_the_test_views_where_there_are_no_others(lego, chair):
     (lego / "transforms_test.json").unlink()
     (test,) = read(lego, "test")

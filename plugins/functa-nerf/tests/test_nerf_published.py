@@ -89,6 +89,7 @@ def test_it_is_rendered_without_ever_having_seen_data(imported, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_commands_and_tasks_accept_it(imported, tmp_path):
     """With scenes of the user's own, whose cameras are at SRN's distance."""
     for part, views in (("train", 4), ("test", 130)):
