@@ -69,6 +69,7 @@ def test_a_bug_in_training(member, functa, tmp_path):
         ("attrs.evolve(found, values=found.values.double())", "gave values of torch.float64"),
         ("attrs.evolve(found, values=found.values.numpy())", "gave values that are ndarray"),
         ("attrs.evolve(found, weights=-found.weights)", "gave weights below 0"),
+        ("attrs.evolve(found, values=found.values.log())", "gave NaN or infinity as a value"),
     ],
 )
 def test_observations_of_a_wrong_shape(changed, said, functa, tmp_path):
@@ -211,6 +212,20 @@ def test_answers_of_another_kind_after_training(member, given, said, functa, run
     code, _, err = functa(*(command if member == "describe" else ("evaluate", "--run", run)))
     assert code == 1
     assert said in err
+
+
+def test_values_far_outside_the_range_are_warned_of(functa, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"import attrs\n{GOOD}\n    def observations(self, *given):\n"
+        "        found = super().observations(*given)\n"
+        "        return attrs.evolve(found, values=found.values * 255)\n"
+    )
+    code, _, err = functa(
+        *("train", "--plugin", file, "--out", tmp_path / "run", "--set", "meta.steps=1")
+    )
+    assert code == 0
+    assert "far outside the range -1 to 1" in err
 
 
 def test_the_same_signals_for_training_and_test(functa, tmp_path):

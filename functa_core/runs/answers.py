@@ -129,9 +129,12 @@ def _problem_of_observations(given: Any, count: int) -> str | None:
             return f"gave {name} of {part.dtype} instead of torch.float32: {name}.float()"
         if part.device.type != "cpu":
             return f"gave {name} on {part.device} instead of the CPU"
-    if not bool((given.weights >= 0).all()):
-        return "gave weights below 0, or that are no number"
-    return _problem_of_shapes(given, count)
+    if not bool(((given.weights >= 0) & given.weights.isfinite()).all()):
+        return "gave weights below 0, or that are no finite numbers"
+    problem = _problem_of_shapes(given, count)
+    if problem is None and not bool(given.values[given.weights > 0].isfinite().all()):
+        return "gave NaN or infinity as a value; what is missing has weight 0"
+    return problem
 
 
 def _problem_of_shapes(given: Observations, signals: int) -> str | None:
@@ -152,6 +155,27 @@ def _problem_of_shapes(given: Observations, signals: int) -> str | None:
             f"({signals}, {count}, Q)"
         )
     return None
+
+
+def outside_range(modality: Modality[Any], observations: Observations) -> str | None:
+    """A sentence if values lie more than the whole value range outside it, else None.
+
+    A little outside is what unusual signals are; so far outside are values that were not scaled.
+
+    Args:
+        modality: prepared.
+        observations: of one signal.
+    """
+    spec = modality.spec
+    low, high = spec.value_range
+    values = observations.values[observations.weights > 0]
+    if not len(values) or (values.min() >= low - spec.peak and values.max() <= high + spec.peak):
+        return None
+    return (
+        f"values of '{modality.name}' run from {float(values.min()):.4g} to "
+        f"{float(values.max()):.4g}, far outside the range {low:g} to {high:g} that it declares: "
+        "training may fail, and PSNR is of that range. observations should scale them."
+    )
 
 
 def check_predictions(

@@ -33,6 +33,7 @@ from functa_core.runs.answers import (
     check_predictions,
     check_spec,
     check_state,
+    outside_range,
 )
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, Tree, build_config, read_yaml, to_yaml
@@ -168,6 +169,8 @@ def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: 
     for given in seen:
         check_observations(modality, given)
     check_metrics(modality, seen[1])
+    if (said := outside_range(modality, seen[0])) is not None:
+        warn(said)
     # Ids may count from 0 in each split, and a set of one signal has it in both.
     if len(train) > 1 and [*train.ids] == [*test.ids] and seen[0].values.equal(seen[1].values):
         raise accuse(plugin.modality, "dataset", "gave the same signals for training and for test")
