@@ -4,8 +4,8 @@
 
 Around one size, `functa bench`'s small, one thing is changed at a time: time and peak memory of an
 update, and time to encode a batch. Then the number of signals: time to open a mapped file of them,
-time of an update with what it reads, and memory, each in a process of its own. Four to eight
-minutes on two cores.
+time of an update with what it reads, and memory, each in a process of its own. Four to
+fourteen minutes on two cores.
 """
 
 from __future__ import annotations
