@@ -27,7 +27,7 @@ from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.outer import update
 from functa_core.runs.batches import Batches
 from functa_core.runs.opening import Session
-from functa_core.runs.starting import open_unwritten
+from functa_core.runs.starting import open_session
 from functa_core.seeding import derive
 
 HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def main() -> None:
     arguments = parser.parse_args()
     given = {"data": {"path": str(arguments.data)}, "seed": arguments.seed}
     layers = [("benchmark", OPTIONS), ("command line", given)]
-    session = open_unwritten(None, layers, None, arguments.device)
+    session = open_session(None, layers, out=None, resume=False, device=arguments.device)
     found: dict[str, Any] = {
         "date": f"{datetime.date.today()}",
         "versions": versions(),

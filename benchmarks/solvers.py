@@ -39,7 +39,7 @@ from functa_core.meta.outer import psnr_db, rate, update
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, read_yaml
 from functa_core.runs.opening import Session
-from functa_core.runs.starting import open_unwritten
+from functa_core.runs.starting import open_session
 from functa_core.seeding import derive
 
 HERE = Path(__file__).parent
@@ -268,7 +268,7 @@ def one(name: str, arguments: argparse.Namespace, effort: Effort) -> dict[str, A
         ("--data", {"data": {"path": str(arguments.data / told["data"])}}),
         ("--seed", {"seed": arguments.seed}),
     ]
-    session = open_unwritten(None, layers, None, "cpu")
+    session = open_session(None, layers, out=None, resume=False, device="cpu")
     found = measure(session, effort, told["scored"])
     return {**found, "hardware": hardware(session.device)}
 

@@ -174,7 +174,7 @@ def _with_others() -> Iterator[None]:
         yield
     except RuntimeError as error:  # what the backends raise when a connection breaks
         _team.deserted = code_elsewhere() is None
-        raise EndedElsewhere(str(error)) from error
+        raise EndedElsewhere(summary(error)) from error
 
 
 def from_first(value: T) -> T:

@@ -47,6 +47,21 @@ class Troubled(Clips):
 """
 
 
+# A modality that has signals of other names in the second process.
+OTHER = """
+import os
+import attrs
+from functa_clips import Clips
+
+class Other(Clips):
+    name = "other"
+
+    def dataset(self, split):
+        known = super().dataset(split)
+        return attrs.evolve(known, ids=[f"{os.environ['RANK']}-{one}" for one in known.ids])
+"""
+
+
 def environment(**more: str) -> dict[str, str]:
     paths = os.pathsep.join([str(Path(__file__).parent / "plugins"), *sys.path])
     return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **more}
@@ -197,6 +212,18 @@ def test_what_is_wrong_is_said_once_and_nothing_is_written(tmp_path):
 
 
 @pytest.mark.slow
+def test_other_data_in_another_process_is_found_before_anything_is_written(tmp_path):
+    plugin = tmp_path / "other.py"
+    plugin.write_text(OTHER)
+    for command in ("train", "run"):
+        found = ended(start(command, "--plugin", plugin, *OPTIONS, "--out", tmp_path / "run"))
+        assert [code for code, _, _ in found] == [2, 2], found
+        said = "process 1 finds 22 training and 2 test signals, the first process 22 and 2, or"
+        assert "".join(err for _, _, err in found).count(said) == 1, found
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_encoding_is_shared_out_and_has_the_latents_of_one_process(functa, clips_run, tmp_path):
     arguments = ("encode", "--run", clips_run, "--shard-size", 7)
     [whole] = ended(start(*arguments, "--out", tmp_path / "one", processes=1))
@@ -290,4 +317,7 @@ def test_latents_that_did_not_come_to_the_first_process_are_missed(
     unfinished = Unfinished(tmp_path / "parts", run.encoder, signals)
     unfinished.save(0, part, run.modality.observations([signals[0]]))
     with pytest.raises(UserError, match="from signal 8 on are not in"):
+        _all_parts(unfinished)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="Does another process encode to the same --out"):
         _all_parts(unfinished)

@@ -10,7 +10,10 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from functa_core import Functaset, UserError, load_run, train
+from functa_core import Functaset, UserError, distributed, load_run, train
+from functa_core.files import MACHINE
+from functa_core.runs.directory import RunDirectory
+from functa_core.runs.opening import resume
 
 
 def test_leaves_every_file_of_a_run(clips_run):
@@ -198,10 +201,27 @@ def test_a_run_of_single_steps_is_finished_by_resuming(functa, tmp_path):
     assert "interpolate" in json.loads((run / "metrics.json").read_text())["tasks"]
 
 
+def test_only_one_process_goes_on_with_a_run(functa, tmp_path, clips_run):
+    run = shutil.copytree(clips_run, tmp_path / "run")
+    (run / "report.html").unlink()
+    arguments = ("run", "--out", run, "--resume")
+    with RunDirectory(run).owned():
+        code, _, err = functa(*arguments)
+        assert code == 2
+        assert f"another process is at work on the run in {run}" in err
+        assert functa("evaluate", "--run", run)[0] == 0, "which may go on beside it"
+    assert functa(*arguments)[0] == 0
+
+
+def test_a_trained_run_is_finished_by_any_number_of_processes(clips_run, monkeypatch):
+    monkeypatch.setattr(distributed._team, "count", 99)
+    assert len(resume(RunDirectory(clips_run), "cpu").train) > 0
+
+
 def test_resume_starts_afresh_where_there_is_nothing(functa, tmp_path, clips_run):
     expected = (clips_run / "weights.safetensors").read_bytes()
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / ".config.yaml.1.functa-part").write_text("seed")
+    (tmp_path / "empty" / f".config.yaml.{MACHINE}.999999999.functa-part").write_text("seed")
     half = tmp_path / "half"
     half.mkdir()
     shutil.copy(clips_run / "config.yaml", half)  # a crash before modality.json

@@ -80,7 +80,7 @@ def test_both_begin_with_the_same_weights_and_see_the_same_batches(solvers, sets
         ("the set", {"modality": {"name": "images", "points": 16}}),
         ("the data", {"data": {"path": str(sets.parent / "noise.npz")}}),
     ]
-    session = solvers.open_unwritten(None, layers, None, "cpu")
+    session = solvers.open_session(None, layers, out=None, resume=False, device="cpu")
     pair = [solvers.contender(session, name, 1e-3, 1.0) for name in solvers.SOLVERS]
     assert type(pair[0].learner.solver) is not type(pair[1].learner.solver)
     ours, theirs = (each.learner.network.state_dict() for each in pair)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from functa_core import UserError, train
 from functa_core.runs import training
 from functa_core.runs.batches import Batches
+from functa_core.runs.interrupt import Interrupt, interruptible
 from functa_core.runs.starting import open_session
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -105,6 +106,19 @@ def test_kill_and_interrupt_and_resume_end_bit_for_bit_the_same(tmp_path):
     assert third.wait(timeout=120) == 0
     expected = (tmp_path / "straight" / "weights.safetensors").read_bytes()
     assert (run / "weights.safetensors").read_bytes() == expected
+
+
+def test_a_second_ctrl_c_interrupts_at_once_and_what_torchrun_sends_on_does_not(monkeypatch):
+    interrupt = Interrupt()
+    with interruptible(interrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # within a second: the same Ctrl-C
+        monkeypatch.setattr("functa_core.runs.interrupt.ECHO", -1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_the_last_good_checkpoint_survives_a_broken_one(uninterrupted, tmp_path, monkeypatch):

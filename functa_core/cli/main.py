@@ -135,8 +135,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _complain(f"error: {error.format_message()}", EXIT_USER, debug)
     except (KeyboardInterrupt, click.Abort):
         return _ended(distributed.code_elsewhere() or EXIT_INTERRUPTED, debug)
-    except distributed.EndedElsewhere:
-        return _ended(distributed.code_elsewhere(), debug)
+    except distributed.EndedElsewhere as error:
+        return _ended(distributed.code_elsewhere(), debug, str(error))
     except OSError as error:
         if error.errno not in NO_ROOM:
             return _complain(_bug(error), EXIT_BUG, debug)
@@ -149,13 +149,18 @@ def _run(arguments: list[str], debug: bool) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _ended(code: int | None, debug: bool) -> int:
+def _ended(code: int | None, debug: bool, seen: str = "") -> int:
     """The exit code that all processes end with, None if the one that failed did not say.
 
     That one says why, but for an interrupt, which is of all: the first says so.
+
+    Args:
+        code: or None.
+        debug: whether tracebacks are wanted.
+        seen: of it here, where it did not say.
     """
     if code is None:
-        return _complain(KILLED, EXIT_BUG, debug)
+        return _complain(f"{KILLED}\nSeen here: {seen}", EXIT_BUG, debug)
     if code == EXIT_INTERRUPTED and distributed.is_first():
         return _complain("interrupted", EXIT_INTERRUPTED, debug)
     return code

@@ -83,12 +83,13 @@ def _estimate(
     from functa_core.console import say
     from functa_core.distributed import is_first
     from functa_core.runs.estimate import estimate
-    from functa_core.runs.starting import open_unwritten
+    from functa_core.runs.starting import open_session
 
     if resume:
         raise UserError("--estimate is about a run that has not begun: leave --resume out.")
     if is_first():
-        session = open_unwritten(modality, options.option_layers(**given), out, device)
+        layers = options.option_layers(**given)
+        session = open_session(modality, layers, out=out, resume=False, device=device)
         for line in estimate(session).lines():
             say(line)
 

@@ -21,6 +21,7 @@ from functa_core.runs.config import RunConfig, build_config, read_yaml
 from functa_core.runs.directory import RunDirectory, check_folder
 from functa_core.runs.encoding import Belonging, make_functaset, write_functaset
 from functa_core.runs.opening import (
+    begin,
     find_device,
     make_encoder,
     modality_name,
@@ -246,5 +247,6 @@ def train(
         check_same_run(RunDirectory(Path(out)), modality_name(tree), layers)
         return load_run(out, device)
     session = open_session(modality_name(tree), layers, out=out, resume=resume, device=device)
+    begin(session)
     run_training(session)
     return load_run(session.directory.root, device)

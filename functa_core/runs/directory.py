@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from functa_core.errors import UserError
-from functa_core.files import alone_in, write_atomic
+from functa_core.files import locked, write_atomic
 from functa_core.runs.config import Tree
 
 
@@ -79,6 +80,21 @@ class RunDirectory:
         """Whether somebody's run is here."""
         return self.config.is_file()
 
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """A block in which no other process goes on with this run.
+
+        Raises:
+            UserError: another one does.
+        """
+        with locked(self.config, wait=False) as ours:
+            if not ours:
+                raise UserError(
+                    f"another process is at work on the run in {self.root}. Wait until it has "
+                    "ended, or stop it."
+                )
+            yield
+
     def read_metrics(self) -> Tree:
         """metrics.json, or nothing yet."""
         return read_json(self.metrics) if self.metrics.is_file() else {}
@@ -90,7 +106,7 @@ class RunDirectory:
             tasks: by name, figures or why there are none.
             values: other entries.
         """
-        with alone_in(self.root):
+        with locked(self.modality, wait=True):
             before = self.read_metrics()
             done = {**before.get("tasks", {}), **(tasks or {})}
             write_json(self.metrics, {**before, **values, "tasks": done})

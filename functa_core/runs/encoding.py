@@ -135,6 +135,11 @@ def _all_parts(unfinished: Unfinished) -> list[StoredFunctaset]:
     """
     parts = unfinished.found()
     missing = gaps({start: len(part) for start, part in parts.items()}, len(unfinished.signals))
+    if missing and count() == 1 and not unfinished.kept(missing[0][0]):
+        raise UserError(
+            f"latents from signal {missing[0][0]} on are not in {unfinished.folder} any more. "
+            "Does another process encode to the same --out?"
+        )
     if missing and count() == 1:
         raise accuse(
             type(unfinished.encoder.modality),

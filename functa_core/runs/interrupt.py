@@ -6,37 +6,44 @@ checkpoint of that would not be a state that the run ever had.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import attrs
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ECHO = 1.0
+"""Seconds within which a second signal is the first one's: torchrun sends on what all have got."""
 
 
 @attrs.define
 class Interrupt:
-    """Whether somebody has asked to stop."""
+    """Whether somebody has asked to stop, and when (of the monotonic clock)."""
 
     requested: bool = False
+    at: float = math.inf
 
 
 @contextmanager
 def interruptible(interrupt: Interrupt) -> Iterator[None]:
-    """Note the first signal and leave the block to act on it; a second one interrupts at once.
+    """Note the first signal and leave the block to act on it; a second Ctrl-C interrupts at once.
 
-    Off the main thread, where Python delivers no signals, nothing is changed.
+    SIGTERM, which batch systems and torchrun both send, never does: what the block has to save, it
+    saves. Off the main thread, where Python delivers no signals, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def note(*_: object) -> None:
-        if interrupt.requested:
+    def note(number: int, _: object) -> None:
+        now = time.monotonic()
+        if number == signal.SIGINT and now - interrupt.at > ECHO:
             raise KeyboardInterrupt
-        interrupt.requested = True
+        interrupt.requested, interrupt.at = True, min(interrupt.at, now)
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:

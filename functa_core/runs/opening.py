@@ -47,6 +47,9 @@ from functa_core.runs.directory import (
 from functa_core.runs.finding import find_task
 from functa_core.runs.signals import check_signals, describe_signals
 
+_Told = tuple[str, Tree, dict[str, Any], Tree]
+"""Path, configuration and state of a run, and which signals it has."""
+
 
 @attrs.frozen(eq=False)
 class Session:
@@ -135,29 +138,30 @@ def prepare_modality(modality: Modality[Any], train: Dataset[Any]) -> Modality[A
     return prepared
 
 
-def start(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: str) -> Session:
-    """A new run: all input is read and checked before the directory is made.
+def begin(session: Session) -> None:
+    """Make the directory of a new run; of one that is there already, nothing.
 
     Raises:
-        UserError: the data, the device or a signal cannot be used.
+        UserError: it cannot be made, or another process was first.
     """
-    session = prepare(plugin, config, directory, device)
+    directory = session.directory
+    if directory.modality.is_file():
+        return
     make_folder(directory.root)
     try:
-        write_new(directory.config, to_yaml(config))
-    except FileExistsError as error:  # another process was first
+        write_new(directory.config, to_yaml(session.config))
+    except FileExistsError as error:
         raise already_a_run(directory.root) from error
     signals = describe_signals({"train": session.train, "test": session.test})
-    about = describe_modality(plugin, session.modality)
+    about = describe_modality(session.plugin, session.modality)
     write_json(directory.modality, {**about, "signals": signals})
-    return session
 
 
 def prepare(plugin: Plugin, config: RunConfig, directory: RunDirectory, device: str) -> Session:
-    """A run that could begin; nothing is written.
+    """A run that could begin: all input is read and checked, and nothing is written.
 
     Raises:
-        UserError: as for `start`.
+        UserError: the data, the device or a signal cannot be used.
     """
     where = find_device(device)
     unprepared = plugin.modality(config.modality, config.source())
@@ -223,18 +227,20 @@ def resume(directory: RunDirectory, device: str) -> Session:
     remove_drafts(directory.root)
     if not directory.modality.is_file():  # the crash came between the first two files
         directory.config.unlink()
-        return start(plugin, config, directory, device)
+        return prepare(plugin, config, directory, device)
     modality = plugin.modality(config.modality, config.source(), read_state(directory, plugin))
     train, test = read_signals(modality)
     check_signals(directory, {"train": train, "test": test})
-    _check_processes(Batches(modality, train, config).size)
+    if not directory.weights.is_file():
+        _check_processes(Batches(modality, train, config).size)
     return Session(directory, plugin, config, modality, train, test, where)
 
 
 def open_together(open_first: Callable[[], Session | None], device: str) -> Session | None:
-    """The session that the first process opens, in all processes.
+    """The session that the first process opens, in all processes, with its directory there.
 
-    The others read the same data, and take everything else from the first.
+    The others read the same data, and take everything else from the first, which writes nothing
+    before all have come so far.
 
     Args:
         open_first: opens it; None if nothing is left to be done. Called in the first process.
@@ -245,27 +251,43 @@ def open_together(open_first: Callable[[], Session | None], device: str) -> Sess
     """
     session = open_first() if distributed.is_first() else None
     told = distributed.from_first(None if session is None else _described(session))
-    if told is None or distributed.is_first():
-        return session
-    root, tree, state, sizes = told
+    if told is None:
+        return None
+    if session is None:
+        session = _same(told, device)
+    distributed.meet()
+    if distributed.is_first():
+        begin(session)
+    return session
+
+
+def _same(told: _Told, device: str) -> Session:
+    """The session that the first process told of.
+
+    Raises:
+        UserError: there is other data here, or no device.
+    """
+    root, tree, state, signals = told
     plugin = choose_plugin(modality_name(tree), plugin_file(tree))
     config = build_config(plugin.modality, [("the first process", tree)], plugin.tasks)
     modality = plugin.modality(config.modality, config.source(), state)
     where = find_device(device)
     train, test = read_signals(modality)
-    if sizes != (len(train), len(test)):
+    if signals != describe_signals({"train": train, "test": test}):
+        first = [signals[split]["signals"] for split in ("train", "test")]
         raise UserError(
             f"process {distributed.rank()} finds {len(train)} training and {len(test)} test "
-            f"signals, the first process {sizes[0]} and {sizes[1]}.\n"
+            f"signals, the first process {first[0]} and {first[1]}, or others.\n"
             f"All need the same data at {config.data.path}."
         )
     return Session(RunDirectory(Path(root)), plugin, config, modality, train, test, where)
 
 
-def _described(session: Session) -> tuple[str, Tree, dict[str, Any], tuple[int, int]]:
+def _described(session: Session) -> _Told:
     """What other processes need to open the same session."""
     root, state = str(session.directory.root.absolute()), dict(session.modality.state)
-    return root, session.config.tree(), state, (len(session.train), len(session.test))
+    signals = describe_signals({"train": session.train, "test": session.test})
+    return root, session.config.tree(), state, signals
 
 
 def read_run(directory: RunDirectory) -> tuple[Plugin, RunConfig]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,20 @@ def run_all(session: Session) -> None:
     """Train, encode, evaluate, do the modality's tasks and report.
 
     Several processes train and encode together; the first does the rest.
+
+    Raises:
+        UserError: another process is at work on this run.
     """
-    run_training(session)
-    if count() > 1:
-        _encode_together(session)
-    if not is_first():
-        return
+    with _owned(session):
+        _train(session)
+        if count() > 1:
+            _encode_together(session)
+        if is_first():
+            _finish(session)
+
+
+def _finish(session: Session) -> None:
+    """What comes when all is trained."""
     run_evaluation(session)
     declared = [
         find_task(name, session.plugin.tasks)(session.config.tasks[name])
@@ -65,9 +74,23 @@ def run_all(session: Session) -> None:
 
 
 def run_training(session: Session) -> None:
-    """Train to the end, unless that was done."""
+    """Train to the end, unless that was done.
+
+    Raises:
+        UserError: another process is at work on this run.
+    """
+    with _owned(session):
+        _train(session)
+
+
+def _owned(session: Session) -> AbstractContextManager[None]:
+    """A block in which the run is this command's alone."""
+    return session.directory.owned() if is_first() else nullcontext()
+
+
+def _train(session: Session) -> None:
     directory = session.directory
-    if from_first(directory.weights.is_file()):
+    if from_first(is_first() and directory.weights.is_file()):
         return
     if is_first():
         session.plugin.announce(Event("run started", str(directory.root)))
@@ -82,7 +105,8 @@ def _encode_together(session: Session) -> None:
     run = Belonging(sha256(session.directory.weights), session.plugin.version)
     for split, signals in (("train", session.train), ("test", session.test)):
         path = session.directory.functaset(split)
-        if not from_first(_stored(path, run, signals) is not None):
+        # Others do not look: a network's file system would remember that there was nothing.
+        if not from_first(is_first() and _stored(path, run, signals) is not None):
             write_functaset(path, encoder, signals, split, run)
 
 

@@ -18,7 +18,6 @@ from functa_core.runs.opening import (
     plugin_file,
     prepare,
     read_run,
-    start,
 )
 from functa_core.runs.opening import resume as resume_session
 
@@ -33,7 +32,7 @@ def open_session(
     resume: bool,
     device: str,
 ) -> Session:
-    """A session in a fresh directory, or in one that holds a run if `resume`.
+    """A session that can `begin`, or of a directory that holds a run if `resume`.
 
     Args:
         modality: its name; may be left out when a layer or the run to be resumed names it, or a
@@ -52,23 +51,13 @@ def open_session(
         directory = RunDirectory(Path(out))
         check_same_run(directory, modality, layers)
         return resume_session(directory, device)
-    return start(*_asked_for(modality, layers, out), device)
-
-
-def open_unwritten(
-    modality: str | None, layers: Layers, out: str | Path | None, device: str
-) -> Session:
-    """The session that would begin, without a trace on disk.
-
-    Arguments and errors are those of `open_session`.
-    """
     return prepare(*_asked_for(modality, layers, out), device)
 
 
 def _asked_for(
     modality: str | None, layers: Layers, out: str | Path | None
 ) -> tuple[Plugin, RunConfig, RunDirectory]:
-    """What a new run begins with."""
+    """What a new run is made of."""
     plugin = asked_plugin(modality, layers)
     config = build_config(plugin.modality, layers, plugin.tasks)
     directory = RunDirectory(_timestamped(config.modality_name) if out is None else Path(out))

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from functa_core.console import ticking, warn
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
-from functa_core.distributed import any_of, from_first, is_first, share
+from functa_core.distributed import any_of, from_first, is_first, meet, share
 from functa_core.errors import UserError
 from functa_core.files import save_tensors, write_atomic
 from functa_core.meta.learner import Learner, build_learner
@@ -136,6 +136,7 @@ class Trainer:
                 if step % meta.checkpoint_every == 0 or last or stop:
                     save()
                 if stop:
+                    meet()  # torchrun stops all when one has ended, and the first may be saving
                     raise KeyboardInterrupt
         if is_first():
             save_tensors(self.directory.weights, learner.state_dict(), {"format": "functa 1"})

@@ -71,6 +71,10 @@ class Unfinished:
                 done = start + len(part)
         return parts
 
+    def kept(self, start: int) -> bool:
+        """Whether there is a part that begins at a place, whatever its first signal was."""
+        return any(self.folder.glob(f"part-{start:09d}-*.safetensors"))
+
     def save(self, start: int, part: Functaset, first: Observations) -> None:
         """Keep the latents of the signals from `start` on.
 
