@@ -209,6 +209,10 @@ def test_what_is_wrong_is_said_once_and_nothing_is_written(tmp_path):
         assert [code for code, _, _ in found] == [2, 2], found
         assert sum(bool(err) for _, _, err in found) == 1, found
         assert not (tmp_path / "run").exists()
+    for arguments in (("train", "--no-such-option"), ("encode", "--run", "x", "--out", "x.txt")):
+        found = ended(start(*arguments))
+        assert [code for code, _, _ in found] == [2, 2], found
+        assert sum(bool(err) for _, _, err in found) == 1, found
 
 
 @pytest.mark.slow

@@ -44,8 +44,8 @@ def encode(
 
     if split not in ("train", "test", "all"):
         raise UserError(f"--split must be train, test or all, got '{split}'.")
-    options.check_functaset_out(out, shard_size)
     with first_ahead():
+        options.check_functaset_out(out, shard_size)
         opened = load_run(run, device)
         signals = opened.dataset(cast("Split", split), data, skip_bad=skip_bad)
         if len(signals) == 0:

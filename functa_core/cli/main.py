@@ -120,6 +120,8 @@ def _run_as_one_of_several(arguments: list[str], debug: bool) -> int:
             return distributed.together(lambda: _run(arguments, debug))
         except UserError as error:
             return _complain(f"error: {error}", EXIT_USER, debug)
+        except KeyboardInterrupt:  # before they have found one another
+            return EXIT_INTERRUPTED
     return _run(arguments, debug) if distributed.started_first() else 0
 
 
@@ -131,8 +133,9 @@ def _run(arguments: list[str], debug: bool) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         return EXIT_USER
-    except click.ClickException as error:
-        return _complain(f"error: {error.format_message()}", EXIT_USER, debug)
+    except click.ClickException as error:  # which all of several processes find
+        said = f"error: {error.format_message()}"
+        return _complain(said, EXIT_USER, debug) if distributed.is_first() else EXIT_USER
     except (KeyboardInterrupt, click.Abort):
         return _ended(distributed.code_elsewhere() or EXIT_INTERRUPTED, debug)
     except distributed.EndedElsewhere as error:
