@@ -13,7 +13,8 @@ from safetensors import safe_open
 from functa_core import Functaset, UserError, distributed, load_run, train
 from functa_core.files import MACHINE
 from functa_core.runs.directory import RunDirectory
-from functa_core.runs.opening import resume
+from functa_core.runs.opening import begin, resume
+from functa_core.runs.starting import open_session
 
 
 def test_leaves_every_file_of_a_run(clips_run):
@@ -211,6 +212,17 @@ def test_only_one_process_goes_on_with_a_run(functa, tmp_path, clips_run):
         assert f"another process is at work on the run in {run}" in err
         assert functa("evaluate", "--run", run)[0] == 0, "which may go on beside it"
     assert functa(*arguments)[0] == 0
+
+
+def test_of_two_that_begin_one_run_at_once_one_is_refused(tmp_path, clips_run):
+    layers = [("config.yaml", yaml.safe_load((clips_run / "config.yaml").read_text()))]
+    both = [
+        open_session(None, layers, out=tmp_path / "run", resume=False, device="cpu")
+        for _ in range(2)
+    ]
+    begin(both[0])
+    with pytest.raises(UserError, match="holds a run already"):
+        begin(both[1])
 
 
 def test_a_trained_run_is_finished_by_any_number_of_processes(clips_run, monkeypatch):

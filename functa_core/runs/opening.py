@@ -58,6 +58,7 @@ class Session:
     Attributes:
         modality: prepared.
         train, test: signals of the run's own data.
+        resumed: whether the directory holds the run already.
     """
 
     directory: RunDirectory
@@ -67,6 +68,7 @@ class Session:
     train: Dataset[Any]
     test: Dataset[Any]
     device: torch.device
+    resumed: bool = False
 
 
 def find_device(name: str) -> torch.device:
@@ -139,13 +141,13 @@ def prepare_modality(modality: Modality[Any], train: Dataset[Any]) -> Modality[A
 
 
 def begin(session: Session) -> None:
-    """Make the directory of a new run; of one that is there already, nothing.
+    """Make the directory of a new run; where one goes on, nothing is to be done.
 
     Raises:
         UserError: it cannot be made, or another process was first.
     """
     directory = session.directory
-    if directory.modality.is_file():
+    if session.resumed:
         return
     make_folder(directory.root)
     try:
@@ -233,7 +235,7 @@ def resume(directory: RunDirectory, device: str) -> Session:
     check_signals(directory, {"train": train, "test": test})
     if not directory.weights.is_file():
         _check_processes(Batches(modality, train, config).size)
-    return Session(directory, plugin, config, modality, train, test, where)
+    return Session(directory, plugin, config, modality, train, test, where, resumed=True)
 
 
 def open_together(open_first: Callable[[], Session | None], device: str) -> Session | None:
