@@ -63,7 +63,12 @@ def test_the_shared_step_counts_about_two_thirds():
 
 @pytest.mark.parametrize(
     ("modality", "name"),
-    [("images", "small"), ("voxels", "voxels"), ("sphere", "sphere"), ("nerf", "nerf")],
+    [
+        ("images", "small"),
+        pytest.param("voxels", "voxels", marks=pytest.mark.slow),
+        pytest.param("sphere", "sphere", marks=pytest.mark.slow),
+        ("nerf", "nerf"),
+    ],
 )
 def test_peers_have_our_numbers(modality, name):
     batch = 1 if modality == "nerf" else 3
@@ -181,6 +186,7 @@ def test_the_gpu_version_measures_here_too():
     }
 
 
+@pytest.mark.slow
 def test_the_gpu_version_imports_little():
     """Blocked: all that is installed but torch, numpy, and what these and our classes need."""
     program = f"""

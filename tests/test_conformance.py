@@ -55,7 +55,7 @@ def test_an_unknown_check_is_refused_with_the_nearest():
 @pytest.mark.parametrize(
     ("subject", "finder"),
     [
-        (Subject.of("clips", no_such_option=1), "config"),
+        pytest.param(Subject.of("clips", no_such_option=1), "config", marks=pytest.mark.slow),
         (Subject.of("clips", data=Path("nowhere.npz")), "data"),
         (Subject.of("clops"), "entry-point"),
     ],

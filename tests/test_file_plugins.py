@@ -33,6 +33,7 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_remembers_its_plugin_file(functa, file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "run"

@@ -129,7 +129,8 @@ def test_without_a_limit_nothing_is_measured(monkeypatch):
     assert chosen(learner, problem, MetaConfig(group=30)) == Plan(4)
 
 
-@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
 def test_a_limit_is_kept_by_fewer_signals_then_by_fewer_observations(shared):
     """And the gradients are those of the whole batch at once."""
     learner, problem = make(count=500, shared=shared)
