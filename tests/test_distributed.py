@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -209,8 +210,8 @@ def test_what_is_wrong_is_said_once_and_nothing_is_written(tmp_path):
         assert [code for code, _, _ in found] == [2, 2], found
         assert sum(bool(err) for _, _, err in found) == 1, found
         assert not (tmp_path / "run").exists()
-    for arguments in (("train", "--no-such-option"), ("encode", "--run", "x", "--out", "x.txt")):
-        found = ended(start(*arguments))
+    for others in (("train", "--no-such-option"), ("encode", "--run", "x", "--out", "x.txt")):
+        found = ended(start(*others))
         assert [code for code, _, _ in found] == [2, 2], found
         assert sum(bool(err) for _, _, err in found) == 1, found
 
@@ -315,6 +316,7 @@ def test_latents_that_did_not_come_to_the_first_process_are_missed(
     clips_run, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("functa_core.runs.encoding.count", lambda: 2)
+    monkeypatch.setattr("functa_core.runs.encoding.LATE", 0.0)
     run = load_run(clips_run)
     signals = run.dataset("train")
     part = run.functaset("train")[:8]
@@ -322,6 +324,13 @@ def test_latents_that_did_not_come_to_the_first_process_are_missed(
     unfinished.save(0, part, run.modality.observations([signals[0]]))
     with pytest.raises(UserError, match="from signal 8 on are not in"):
         _all_parts(unfinished)
+    monkeypatch.setattr("functa_core.runs.encoding.LATE", 60.0)
+    found = Unfinished.found
+    late = iter([dict[int, StoredFunctaset]()] * 2)  # as a network's file system may show it
+    monkeypatch.setattr(Unfinished, "found", lambda self: next(late, found(self)))
+    unfinished.save(8, run.functaset("train")[8:], run.modality.observations([signals[8]]))
+    assert sum(map(len, _all_parts(unfinished))) == len(signals)
+    shutil.rmtree(unfinished.folder)
     monkeypatch.undo()
     with pytest.raises(UserError, match="Does another process encode to the same --out"):
         _all_parts(unfinished)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ PART_SECONDS = 20.0
 """How much of an encoding is lost at most when it is killed, beside the batch it was at."""
 PART_NUMBERS = 16_000_000
 """Numbers of latents that are held in memory at most, beside those of a batch."""
+LATE = 90.0
+"""Seconds after which what another process wrote does not come any more."""
 
 
 @attrs.frozen
@@ -102,7 +104,19 @@ def write_functaset(
         write_joined(_all_parts(unfinished), path, shard_size)
         unfinished.remove()
     meet()
+    _comes(path.exists)
     return StoredFunctaset.open(path)
+
+
+def _comes(seen: Callable[[], bool]) -> bool:
+    """Whether what another process has written is seen here, at once or after a while.
+
+    A network's file system may show a folder as it was some moments ago.
+    """
+    until = time.monotonic() + (LATE if count() > 1 else 0.0)
+    while not (found := seen()) and time.monotonic() < until:
+        time.sleep(0.5)
+    return found
 
 
 def _begin(
@@ -133,8 +147,17 @@ def _all_parts(unfinished: Unfinished) -> list[StoredFunctaset]:
     Raises:
         UserError: some are not there.
     """
-    parts = unfinished.found()
-    missing = gaps({start: len(part) for start, part in parts.items()}, len(unfinished.signals))
+    parts: Mapping[int, StoredFunctaset] = {}
+    missing: list[tuple[int, int]] = []
+
+    def whole() -> bool:
+        nonlocal parts, missing
+        parts = unfinished.found()
+        lengths = {start: len(part) for start, part in parts.items()}
+        missing = gaps(lengths, len(unfinished.signals))
+        return not missing
+
+    _comes(whole)
     if missing and count() == 1 and not unfinished.kept(missing[0][0]):
         raise UserError(
             f"latents from signal {missing[0][0]} on are not in {unfinished.folder} any more. "
