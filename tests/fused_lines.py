@@ -5,7 +5,8 @@ import itertools
 import torch
 
 from functa_core.networks.buffers import Buffers
-from functa_core.networks.fused import FusedLayers, layers_for
+from functa_core.networks.fastest import layers_for
+from functa_core.networks.fused import FusedLayers
 from functa_core.networks.layers import PlainLayers
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

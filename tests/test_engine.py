@@ -14,6 +14,7 @@ from functa_core.meta.inner import MetaSGD
 from functa_core.meta.learner import MetaConfig, build_learner
 from functa_core.meta.outer import gradients, latent_noise, outer_loss, psnr_db, update
 from functa_core.meta.problem import Problem, predict_all
+from functa_core.networks import passes
 from functa_core.networks.base import NetworkField
 from functa_core.networks.siren import LatentModulatedSiren, SirenConfig
 
@@ -147,8 +148,12 @@ def slowly(problem, learner, steps, differentiable):
 @pytest.mark.parametrize("hidden", [(), (7,)])
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_every_combination_equals_the_definition(modality, shared, hidden, scale):
-    """Latents and outer gradients, for whatever is declared."""
+@pytest.mark.parametrize("tile", [passes.CACHED, 40])
+def test_every_combination_equals_the_definition(
+    modality, shared, hidden, scale, tile, monkeypatch
+):
+    """Latents and outer gradients, for whatever is declared, in one tile and in several."""
+    monkeypatch.setattr(passes, "CACHED", tile)
     model = attrs.evolve(SMALL, map_hidden=hidden, modulate_scale=scale)
     learner, problem = make(modality, shared, model=model, l2_weight=0.01)
     config = MetaConfig(l2_weight=0.01)

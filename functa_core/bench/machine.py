@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from functa_core.networks.compiled import NoCompiler, loaded
+
 PACKAGES = ("functa-core", "torch", "numpy", "jax", "jaxlib")
 
 
@@ -33,7 +35,10 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and of what computes; None for what is not installed."""
+    """Of Python and of what computes; None for what is not installed.
+
+    `sweep` tells whether the compiled sweeps of `networks/sweep.c` are in use, or why not.
+    """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -41,7 +46,17 @@ def versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     found["cuda"] = torch.version.cuda
+    found["sweep"] = _sweep()
     return found
+
+
+def _sweep() -> str:
+    """Whether sweeps are compiled here."""
+    try:
+        loaded(torch.float32)
+    except (OSError, ValueError, NoCompiler) as error:
+        return f"not compiled: {error}"
+    return "compiled"
 
 
 def _processor() -> str:

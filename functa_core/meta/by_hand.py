@@ -11,7 +11,7 @@ all of them give is summed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -30,12 +30,25 @@ class NotByHand(Exception):
     """The forward operator does something with the field that these passes do not follow."""
 
 
+@attrs.define(eq=False)
+class Tile:
+    """Some coordinates of an evaluation: the trace to them, and the a_l once it was gone back."""
+
+    trace: Trace
+    cotangents: list[Tensor] = attrs.field(factory=list)
+
+
 @attrs.frozen(eq=False)
 class Asked:
-    """One evaluation of the field by the operator: the features, a leaf, and the trace to them."""
+    """One evaluation of the field by the operator: the features, a leaf, and the tiles of it."""
 
     features: Tensor
-    trace: Trace
+    tiles: list[Tile]
+
+    def tiled(self, *given: Float[Tensor, "G n C"]) -> Iterator[tuple[Any, ...]]:
+        """Each tile, with what is given at its coordinates."""
+        sizes = [tile.trace.coords.shape[-1] for tile in self.tiles]
+        return zip(self.tiles, *(torch.split(each, sizes, dim=1) for each in given), strict=True)
 
 
 class TracedField:
@@ -56,13 +69,14 @@ class TracedField:
         """Features at coordinates shared by all signals, or of each one's own."""
         if coords.requires_grad:
             raise NotByHand
-        look = not torch.is_grad_enabled()  # moves no latent
+        coords = coords.to(self.modulations)
+        if not torch.is_grad_enabled():  # moves no latent
+            return self.passes.features(coords, self.modulations)
         with torch.no_grad():
-            coords = coords.to(self.modulations)
-            features, trace = self.passes.forward(coords, self.modulations, keep=not look)
-        if look:
-            return features
-        self.asked.append(Asked(features.requires_grad_(), trace))
+            tiles = self.passes.tiles(coords, len(self.modulations))
+            found = [self.passes.forward(tile, self.modulations) for tile in tiles]
+            features = torch.cat([each for each, _ in found], dim=1)
+        self.asked.append(Asked(features.requires_grad_(), [Tile(trace) for _, trace in found]))
         return features.clone()  # an operator may change what it is given in place
 
 
@@ -96,35 +110,35 @@ class Answer:
                 )
         return cls(losses, field.asked, list(residuals))
 
-    def gradient(self, passes: SirenPasses, kept: list[list[Tensor]] | None) -> Tensor | None:
+    def gradient(self, passes: SirenPasses, *, keep: bool) -> Tensor | None:
         """Gradient of the summed losses by the modulations (G, M); None if it is 0.
 
         Args:
             passes: those that it was asked through.
-            kept: gets the a_l of each evaluation.
+            keep: leave the a_l in the tiles.
         """
         total = None
         for asked, residual in zip(self.asked, self.residuals, strict=True):
-            own: list[Tensor] = []
-            if kept is not None:
-                kept.append(own)
             if residual is None:
                 continue
-            shifts = []
-            for a, _, sums in passes.backward(asked.trace, residual.detach()):
-                shifts.append(passes.w0 * sums)
-                if kept is None:
-                    passes.buffers.give([a])
-                own.append(a)
-            own.reverse()
-            found = torch.cat(shifts[::-1]).T
-            total = found if total is None else total + found
+            for tile, r in asked.tiled(residual.detach()):
+                shifts = []
+                for a, _, sums in passes.backward(tile.trace, r):
+                    shifts.append(passes.w0 * sums)
+                    if keep:
+                        tile.cotangents.append(a)
+                    else:
+                        passes.buffers.give([a])
+                tile.cotangents.reverse()
+                found = torch.cat(shifts[::-1]).T
+                total = found if total is None else total + found
         return total
 
     def forget(self, passes: SirenPasses) -> None:
         """Give the traces back."""
         for asked in self.asked:
-            passes.buffers.give(asked.trace.tensors())
+            for tile in asked.tiles:
+                passes.buffers.give(tile.trace.tensors())
 
 
 def losses(
@@ -172,7 +186,7 @@ def losses_and_gradient(
     for ask in asks:
         answer = Answer.to(ask, passes, modulations, second=False)
         total = total + answer.losses.detach()
-        found = answer.gradient(passes, None)
+        found = answer.gradient(passes, keep=False)
         slope = slope if found is None else slope + found
         answer.forget(passes)
     return total, slope
@@ -221,7 +235,8 @@ class _Losses(torch.autograd.Function):
             for asked, residual in zip(answer.asked, answer.residuals, strict=True):
                 if residual is not None:
                     upper = residual.detach() * gradients[0][:, None, None]
-                    total.add(*passes.second(asked.trace, upper))
+                    for tile, u in asked.tiled(upper):
+                        total.add(*passes.second(tile.trace, u))
             answer.forget(passes)
         return None, None, *total.of(passes)
 
@@ -237,7 +252,7 @@ class _Gradient(torch.autograd.Function):
         if len(asks) != 1:
             ctx.kept = None
             return losses_and_gradient(passes, asks, ctx.modulations)[1]
-        *ctx.kept, slope = _asked_twice(passes, asks[0], ctx.modulations)
+        ctx.kept, slope = _asked_twice(passes, asks[0], ctx.modulations)
         return slope
 
     @staticmethod
@@ -250,9 +265,9 @@ class _Gradient(torch.autograd.Function):
         ]
         total = _Sum()
         for ask in ctx.asks:
-            answer, kept, *_ = ctx.kept or _asked_twice(passes, ask, ctx.modulations)
+            answer = ctx.kept or _asked_twice(passes, ask, ctx.modulations)[0]
             ctx.kept = None
-            _along(passes, answer, kept, directions, total)
+            _along(passes, answer, directions, total)
             answer.forget(passes)
         return None, None, *total.of(passes)
 
@@ -297,41 +312,37 @@ def _derived(
     return features, (trace, each, kept[::-1]), found[::-1]
 
 
-def _asked_twice(
-    passes: SirenPasses, ask: Ask, modulations: Tensor
-) -> tuple[Answer, list[list[Tensor]], Tensor]:
-    """An answer whose residuals can be derived, the a_l of each evaluation, and the gradient."""
-    kept: list[list[Tensor]] = []
+def _asked_twice(passes: SirenPasses, ask: Ask, modulations: Tensor) -> tuple[Answer, Tensor]:
+    """An answer of which the gradient can be derived, and the gradient."""
     answer = Answer.to(ask, passes, modulations, second=True)
-    slope = answer.gradient(passes, kept)
-    return answer, kept, torch.zeros_like(modulations) if slope is None else slope
+    slope = answer.gradient(passes, keep=True)
+    return answer, torch.zeros_like(modulations) if slope is None else slope
 
 
-def _along(
-    passes: SirenPasses,
-    answer: Answer,
-    kept: list[list[Tensor]],
-    directions: list[Tensor],
-    total: _Sum,
-) -> None:
+def _along(passes: SirenPasses, answer: Answer, directions: list[Tensor], total: _Sum) -> None:
     """Add the derivatives, along directions, of an answer's gradient."""
-    used = [i for i, residual in enumerate(answer.residuals) if residual is not None]
+    pairs = zip(answer.asked, answer.residuals, strict=True)
+    used = [(asked, residual) for asked, residual in pairs if residual is not None]
     if not used:
         return
-    asked = [answer.asked[i] for i in used]
-    residuals = [r for r in answer.residuals if r is not None]
-    waves, features = zip(*(passes.tangent(a.trace, directions) for a in asked), strict=True)
+    waves, features = [], []
+    for asked, _ in used:
+        found = [passes.tangent(tile.trace, directions) for tile in asked.tiles]
+        waves.append([wave for wave, _ in found])
+        features.append(torch.cat([along for _, along in found], dim=1))
     with torch.enable_grad():
-        slope = sum((r * f).sum() for r, f in zip(residuals, features, strict=True))
-    uppers: Sequence[Tensor | None] = [None] * len(asked)
+        terms = [(r * f).sum() for (_, r), f in zip(used, features, strict=True)]
+        slope = torch.stack(terms).sum()
+    uppers: Sequence[Tensor | None] = [None] * len(used)
     if slope.requires_grad:
-        leaves = [each.features for each in asked]
+        leaves = [asked.features for asked, _ in used]
         uppers = torch.autograd.grad(slope, leaves, allow_unused=True)
-    for i, each, residual, wave, upper in zip(used, asked, residuals, waves, uppers, strict=True):
+    for (asked, residual), wave, upper in zip(used, waves, uppers, strict=True):
         r = residual.detach()
         u = torch.zeros_like(r) if upper is None else upper
-        total.add(*passes.second(each.trace, u, (r, kept[i], wave)))
-        passes.buffers.give([*kept[i], *wave[1:]])
+        for (tile, own, over), z in zip(asked.tiled(r, u), wave, strict=True):
+            total.add(*passes.second(tile.trace, over, (own, tile.cotangents, z)))
+            passes.buffers.give([*tile.cotangents, *z[1:]])
 
 
 class _Sum:

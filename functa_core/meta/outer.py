@@ -17,11 +17,9 @@ from functa_core.distributed import add_up
 from functa_core.meta.learner import Learner, MetaConfig
 from functa_core.meta.problem import Problem
 from functa_core.modality import seeded
+from functa_core.networks.passes import CACHED
 from functa_core.networks.siren import LatentModulatedSiren
 from functa_core.observations import Observations, weighted_mean
-
-CACHED = 2**20
-"""Numbers of one layer of a group of signals: 4 MB in float32."""
 
 
 @attrs.frozen(eq=False)

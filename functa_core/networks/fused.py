@@ -33,25 +33,8 @@ THIN = 16
 """Fewest terms of a sum for which the matrix units are used; coordinates and channels have less."""
 
 
-def layers_for(
-    device: torch.device, dtype: torch.dtype, total: torch.dtype, buffers: Buffers
-) -> Layers:
-    """The fastest layers there are.
-
-    Args:
-        device: of everything.
-        dtype: of what is kept.
-        total: of sums.
-        buffers: where memory comes from.
-    """
-    plain = PlainLayers(dtype, total, buffers)
-    if dtype == torch.bfloat16 and total == torch.float32 and _usable(device):
-        return FusedLayers(plain, buffers)
-    return plain
-
-
 @cache
-def _usable(device: torch.device) -> bool:
+def usable(device: torch.device) -> bool:
     """Whether there is Triton, and a GPU that multiplies bfloat16 (Ampere and later)."""
     if triton is None:
         return False

@@ -94,7 +94,7 @@ class LatentModulatedSiren(ModulatedNetwork):
         passes = None if torch.is_grad_enabled() else self.passes()
         if passes is None:
             return super().forward(coords, latent)
-        return passes.forward(coords.to(latent), self.modulate(latent), keep=False)[0]
+        return passes.features(coords.to(latent), self.modulate(latent))
 
     def passes(self, dtype: torch.dtype | None = None) -> SirenPasses | None:
         """By hand where shifts alone are modulated."""

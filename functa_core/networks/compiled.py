@@ -1,0 +1,89 @@
+"""`sweep.c` as a library, compiled once on each kind of processor by whatever C compiler there is.
+
+No wheel has to be built for it, and it uses what the very processor can do. Without a compiler, or
+where anything else does not work, there is no library and `PlainLayers` do the same. `CC` names the
+compiler, as for make; `CC=false` is a way to do without.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from functa_core.cache import cached, fingerprint
+
+SOURCE = Path(__file__).with_name("sweep.c")
+# No -ffast-math: what is infinite or not a number has to stay so.
+FLAGS = ("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math")
+DEFINED = {torch.float32: (), torch.bfloat16: ("-DHALF",)}
+"""How to compile for each type of numbers that it can be had for."""
+
+
+class NoCompiler(Exception):
+    """There is none that can be used; it says why."""
+
+
+@cache
+def library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The functions of `sweep.c` on numbers of a type; None where they cannot be had."""
+    if dtype not in DEFINED or platform.system() != "Linux":
+        return None
+    try:
+        return loaded(dtype)
+    except (OSError, ValueError, NoCompiler):
+        return None
+
+
+def loaded(dtype: torch.dtype) -> ctypes.CDLL:
+    """Compile it, unless that was done before, and load it.
+
+    Raises:
+        NoCompiler: no compiler works.
+        OSError: it cannot be kept or loaded.
+        ValueError: `CC` is no command.
+    """
+    command = shlex.split(os.environ.get("CC") or "cc")
+    flags = [*FLAGS, *DEFINED[dtype], *_widest()]
+    version = _run([*command, "--version"])
+    key = fingerprint(SOURCE.read_bytes(), " ".join([*command, *flags]), version, _processor())
+
+    def make(folder: Path) -> None:
+        # Not linked with a library for threads: PyTorch has loaded its own, and one pool of threads
+        # is enough. If that is another's, loading fails.
+        compiled, linked = folder / "sweep.o", folder / "sweep.so"
+        _run([*command, *flags, "-c", str(SOURCE), "-o", str(compiled)])
+        _run([*command, "-shared", str(compiled), "-lm", "-o", str(linked)])
+        if not linked.is_file():
+            raise NoCompiler(f"{shlex.join(command)} compiles nothing")
+        compiled.unlink()
+
+    return ctypes.CDLL(str(cached(f"sweep-{key}", make) / "sweep.so"))
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        raise NoCompiler(f"{command[0]} is not there") from error
+    except subprocess.CalledProcessError as error:
+        raise NoCompiler(f"{shlex.join(command)}: {error.stderr.strip()}") from error
+    return done.stdout
+
+
+def _widest() -> list[str]:
+    """With AVX-512 compilers take half of its width by themselves."""
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return ["-mprefer-vector-width=512"] if wide else []
+
+
+def _processor() -> str:
+    """What it can do, as Linux tells it: a folder may be shared by machines that differ."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features"))}))
