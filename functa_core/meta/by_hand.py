@@ -202,6 +202,12 @@ def start_derivatives(
 
     Both are differentiable once by modulations and parameters.
     """
+    wanted = any(each.requires_grad for each in (modulations, *parameters))
+    if not (wanted and torch.is_grad_enabled()):
+        with torch.no_grad():
+            features, (trace, _, kept), found = _derived(passes, coords, modulations)
+        passes.buffers.give([*trace.tensors(), *kept])
+        return features, found
     features, *derivatives = _StartDerivatives.apply(passes, coords, modulations, *parameters)  # type: ignore[no-untyped-call]
     return features, derivatives
 

@@ -25,6 +25,16 @@ FLAGS = ("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-t
 DEFINED = {torch.float32: (), torch.bfloat16: ("-DHALF",)}
 """How to compile for each type of numbers that it can be had for."""
 
+LINES = {
+    "wave": (5, 4),
+    "fold": (6, 5),
+    "along": (4, 5),
+    "bend": (8, 6),
+    "mix": (3, 3),
+    "share": (3, 3),
+}
+"""How many arrays each function takes, and then how many sizes; the number of threads is last."""
+
 
 class NoCompiler(Exception):
     """There is none that can be used; it says why."""
@@ -64,7 +74,12 @@ def loaded(dtype: torch.dtype) -> ctypes.CDLL:
             raise NoCompiler(f"{shlex.join(command)} compiles nothing")
         compiled.unlink()
 
-    return ctypes.CDLL(str(cached(f"sweep-{key}", make) / "sweep.so"))
+    found = ctypes.CDLL(str(cached(f"sweep-{key}", make) / "sweep.so"))
+    for name, (arrays, sizes) in LINES.items():
+        line = getattr(found, name)
+        line.argtypes = [ctypes.c_void_p] * arrays + [ctypes.c_int64] * sizes + [ctypes.c_int]
+        line.restype = None
+    return found
 
 
 def _run(command: list[str]) -> str:

@@ -99,6 +99,14 @@ class FusedLayers(Layers):
         total = self._launch("bend", matrix, q, [bent, a], [cosine, sine, a], shift=z)
         return bent, total.sum(dim=-1)
 
+    def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """See `Layers`."""
+        return self.plain.mix(matrix, x)
+
+    def share(self, few: Tensor, x: Tensor) -> Tensor:
+        """See `Layers`."""
+        return self.plain.share(few, x)
+
     def _result(self, matrix: Tensor, x: Tensor) -> Tensor:
         """Memory for a layer."""
         like = matrix.new_empty(0, dtype=torch.bfloat16)

@@ -77,6 +77,16 @@ class Layers(ABC):
         What was a becomes g = a c in its place.
         """
 
+    @abstractmethod
+    def mix(
+        self, matrix: Float[Tensor, "C W"], x: Float[Tensor, "W G n"]
+    ) -> Float[Tensor, "C G n"]:
+        """The output layer's product, in the type of its matrix."""
+
+    @abstractmethod
+    def share(self, few: Float[Tensor, "C G n"], x: Float[Tensor, "W G n"]) -> Float[Tensor, "C W"]:
+        """Sums over all coordinates of what is channels or coordinates, times x; in its type."""
+
 
 @attrs.frozen(eq=False)
 class PlainLayers(Layers):
@@ -134,6 +144,14 @@ class PlainLayers(Layers):
         self.buffers.give([less])
         a.mul_(cosine)
         return bent, self._sum(bent)
+
+    def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """See `Layers`."""
+        return multiplied(matrix, x.to(matrix.dtype))
+
+    def share(self, few: Tensor, x: Tensor) -> Tensor:
+        """See `Layers`."""
+        return product(few.flatten(1), x.flatten(1).to(few.dtype))
 
     def _sum(self, x: Tensor) -> Tensor:
         return x.sum(dim=-1, dtype=self.total)

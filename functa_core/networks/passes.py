@@ -31,7 +31,7 @@ from torch import Tensor
 
 from functa_core.networks.buffers import Buffers
 from functa_core.networks.fastest import layers_for
-from functa_core.networks.layers import Layers, multiplied
+from functa_core.networks.layers import Layers
 from functa_core.networks.products import product
 
 CACHED = 2**20
@@ -51,10 +51,6 @@ class Trace:
     coords: Tensor
     sines: list[Tensor]
     cosines: list[Tensor]
-
-    def below(self, layer: int) -> Tensor:
-        """x_{l-1}, what goes into a layer."""
-        return self.sines[layer - 1] if layer else self.coords
 
     def tensors(self) -> list[Tensor]:
         """All that was taken for it."""
@@ -227,10 +223,10 @@ class SirenPasses:
             By the modulations, and by the parameters in the order of `of`.
         """
         matrix, below, taken = self.last.T, _units_first(upper), list[Tensor]()
-        by_last = product(_flat(below), _flat(trace.sines[-1]).to(below.dtype))
+        by_last = self.layers.share(below, trace.sines[-1])
         if along is not None:
             x = self._wave(trace, -1, along[2][-1])
-            by_last += product(_flat(_units_first(along[0])), _flat(x).to(below.dtype))
+            by_last += self.layers.share(_units_first(along[0]), x)
             self.buffers.give([x])
         shifts, found = [], [below.sum(dim=(1, 2)), by_last]
         for layer in reversed(range(len(self.weights))):
@@ -243,8 +239,10 @@ class SirenPasses:
             self.buffers.give(taken)  # never `upper`, which is the caller's
             shift = self.w0 * total
             shifts.append(shift)
-            x = _flat(trace.below(layer))
-            by_weight = product(_flat(q).to(x.dtype), x)
+            if not layer:
+                by_weight = self.layers.share(trace.coords, q).T
+            else:
+                by_weight = product(_flat(q), _flat(trace.sines[layer - 1]))
             if along is not None and layer:
                 x = self._wave(trace, layer - 1, along[2][layer - 1])
                 by_weight += product(_flat(along[1][layer]), _flat(x))
@@ -261,7 +259,7 @@ class SirenPasses:
         return torch.mul(c, z, out=self.buffers.take(shape, c))
 
     def _features(self, x: Float[Tensor, "W G n"]) -> Float[Tensor, "G n C"]:
-        return multiplied(self.last, x.to(self.last.dtype)).permute(1, 2, 0)
+        return self.layers.mix(self.last, x).permute(1, 2, 0)
 
 
 def _units_first(x: Float[Tensor, "G n W"]) -> Float[Tensor, "W G n"]:

@@ -1,8 +1,8 @@
 /* What follows a layer's product, in one sweep over its coordinates; `swept.py` has the Python of it.
  *
  * The equations are those of `passes.py`. An array (W, G, n) is read and written row by row: a row
- * is one unit of one signal at its n coordinates. Sums are over a row, so that results do not depend
- * on how rows are shared out among threads.
+ * is one unit of one signal at its n coordinates. No sum is shared by threads, so that results do
+ * not depend on how many there are.
  *
  * Compiled twice: numbers are float, or with -DHALF bfloat16, of which all arithmetic is in float.
  */
@@ -67,66 +67,110 @@ static inline void circle(float x, float *sine, float *cosine)
     memcpy(cosine, &b, 4);
 }
 
-static inline void wave_row(number *z, number *cosine, float t, size n)
+/* A row is worked on in tiles, in float, so that what several loops need stays where it is near. */
+#define TILE 256
+#define FEW 16
+
+/* Where a line's product comes from: an array that holds it, which the line's result replaces, or
+ * a sum of at most FEW terms, made here: matrix (W, V) times x (V, G, n), always float. */
+typedef struct {
+    const float *matrix, *x;
+    size terms;
+} few;
+
+static inline void take(float *to, const number *from, few product, size units, size row, size rows,
+                        size start, size n, size length)
 {
-    float most = 0;
-#pragma omp simd reduction(max : most)
-    for (size i = 0; i < n; i++) {
-        float x = fabsf(wide(z[i]) + t);
-        most = x > most ? x : most;
-    }
-    if (!(most < FAR)) { /* infinite ones too */
-        for (size i = 0; i < n; i++) {
-            float x = wide(z[i]) + t;
-            z[i] = narrow(sinf(x));
-            if (cosine)
-                cosine[i] = narrow(cosf(x));
-        }
-    } else if (cosine) {
+    size at = row * n + start;
+    if (!product.terms) {
 #pragma omp simd
-        for (size i = 0; i < n; i++) {
-            float s, c;
-            circle(wide(z[i]) + t, &s, &c);
-            z[i] = narrow(s);
-            cosine[i] = narrow(c);
-        }
-    } else {
-#pragma omp simd
-        for (size i = 0; i < n; i++) {
-            float s, c;
-            circle(wide(z[i]) + t, &s, &c);
-            z[i] = narrow(s);
-        }
+        for (size i = 0; i < length; i++)
+            to[i] = wide(from[at + i]);
+        return;
     }
+    size per_unit = rows / units;
+    const float *m = product.matrix + row / per_unit * product.terms;
+    const float *x = product.x + row % per_unit * n + start;
+    memset(to, 0, length * sizeof *to);
+    for (size v = 0; v < product.terms; v++)
+#pragma omp simd
+        for (size i = 0; i < length; i++)
+            to[i] += m[v] * x[v * per_unit * n + i];
 }
 
-/* z (rows, n) plus the shift of its row becomes its sine; the cosine is written where there is room. */
-void wave(number *z, const float *shift, number *cosine, size rows, size n, int threads)
+static inline size shorter(size a, size b) { return a < b ? a : b; }
+
+/* sin and cos of z plus the shift of its row; z (W, G, n) becomes the sine, the cosine is written
+ * where there is room for it. */
+void wave(number *z, const float *shift, number *cosine, const float *matrix, const float *x,
+          size terms, size units, size signals, size n, int threads)
 {
+    few product = {matrix, x, terms};
+    size rows = units * signals;
 #pragma omp parallel for num_threads(threads)
     for (size row = 0; row < rows; row++)
-        wave_row(z + row * n, cosine ? cosine + row * n : 0, shift[row], n);
+        for (size start = 0; start < n; start += TILE) {
+            size length = shorter(TILE, n - start), at = row * n + start;
+            float sum[TILE], other[TILE], most = 0;
+            take(sum, z, product, units, row, rows, start, n, length);
+#pragma omp simd reduction(max : most)
+            for (size i = 0; i < length; i++) {
+                sum[i] += shift[row];
+                float far = fabsf(sum[i]);
+                most = far > most ? far : most;
+            }
+            if (most < FAR) {
+#pragma omp simd
+                for (size i = 0; i < length; i++)
+                    circle(sum[i], sum + i, other + i);
+            } else {
+                for (size i = 0; i < length; i++) {
+                    other[i] = cosf(sum[i]);
+                    sum[i] = sinf(sum[i]);
+                }
+            }
+#pragma omp simd
+            for (size i = 0; i < length; i++)
+                z[at + i] = narrow(sum[i]);
+            if (cosine) {
+#pragma omp simd
+                for (size i = 0; i < length; i++)
+                    cosine[at + i] = narrow(other[i]);
+            }
+        }
 }
 
-/* g = a c, in a's place too, and Σ g: a and g are (W, K, n), c is (W, K, n) or of all K (W, 1, n). */
-void fold(const number *a, const number *cosine, number *g, float *total, size units, size signals,
-          size cosines, size n, int threads)
+/* g = a c and Σ g. a and g are (W, K, n) and may be the same; c is that too, or of all K (W, 1, n). */
+void fold(number *a, const number *cosine, number *g, float *total, const float *matrix,
+          const float *x, size terms, size units, size signals, size cosines, size n, int threads)
 {
+    few product = {matrix, x, terms};
+    size rows = units * signals;
 #pragma omp parallel for num_threads(threads)
-    for (size row = 0; row < units * signals; row++) {
+    for (size row = 0; row < rows; row++) {
         const number *c = cosine + (cosines == 1 ? row / signals : row) * n;
         float sum = 0;
+        for (size start = 0; start < n; start += TILE) {
+            size length = shorter(TILE, n - start), at = row * n + start;
+            float own[TILE];
+            take(own, a, product, units, row, rows, start, n, length);
+            if (terms && a != g) {
+#pragma omp simd
+                for (size i = 0; i < length; i++)
+                    a[at + i] = narrow(own[i]);
+            }
 #pragma omp simd reduction(+ : sum)
-        for (size i = 0; i < n; i++) {
-            float x = wide(a[row * n + i]) * wide(c[i]);
-            g[row * n + i] = narrow(x);
-            sum += x;
+            for (size i = 0; i < length; i++) {
+                float folded = own[i] * wide(c[start + i]);
+                g[at + i] = narrow(folded);
+                sum += folded;
+            }
         }
         total[row] = sum;
     }
 }
 
-/* z += t and x = c z; t is (W, K, 1) or (W, K, n), c as in `fold`. */
+/* z += t and x = c z. t is (W, K, 1) or (W, K, n), c as in `fold`. */
 void along(number *z, const number *direction, const number *cosine, number *x, size units,
            size signals, size cosines, size directions, size n, int threads)
 {
@@ -154,7 +198,7 @@ void along(number *z, const number *direction, const number *cosine, number *x, 
     }
 }
 
-/* Less Σ a ż sin z of one direction at a few coordinates; a becomes a c. */
+/* What one of the K takes from q, a ż sin z; a becomes a c. */
 static inline void bend_tile(float *q, const number *s, const number *c, number *a, const number *z,
                              size directions, size n)
 {
@@ -176,24 +220,24 @@ static inline void bend_tile(float *q, const number *s, const number *c, number 
     }
 }
 
-#define TILE 256
-
 /* q = c p - Σ a ż sin z in p's place and Σ q; a becomes a c. p, s and c are (W, G, n), a is (W, K, n)
  * and ż (W, K, 1) or (W, K, n), where K is G, or G is 1 and the sum is over all K. */
 void bend(number *p, const number *sine, const number *cosine, number *a, const number *z,
-          float *total, size units, size signals, size cotangents, size directions, size n,
-          int threads)
+          float *total, const float *matrix, const float *x, size terms, size units, size signals,
+          size cotangents, size directions, size n, int threads)
 {
-    size each = cotangents / signals;
+    few product = {matrix, x, terms};
+    size rows = units * signals, each = cotangents / signals;
 #pragma omp parallel for num_threads(threads)
-    for (size row = 0; row < units * signals; row++) {
+    for (size row = 0; row < rows; row++) {
         float sum = 0;
         for (size start = 0; start < n; start += TILE) {
-            size length = n - start < TILE ? n - start : TILE, at = row * n + start;
+            size length = shorter(TILE, n - start), at = row * n + start;
             float q[TILE];
+            take(q, p, product, units, row, rows, start, n, length);
 #pragma omp simd
             for (size i = 0; i < length; i++)
-                q[i] = wide(p[at + i]) * wide(cosine[at + i]);
+                q[i] *= wide(cosine[at + i]);
             for (size k = row * each; k < (row + 1) * each; k++)
                 bend_tile(q, sine + at, cosine + at, a + k * n + start,
                           z + k * directions + (directions == 1 ? 0 : start), directions, length);
@@ -204,5 +248,47 @@ void bend(number *p, const number *sine, const number *cosine, number *a, const 
             }
         }
         total[row] = sum;
+    }
+}
+
+/* The output layer: y (C, n) is m (C, W) times x (W, n), for at most FEW channels. */
+void mix(const float *matrix, const number *x, float *y, size channels, size units, size n,
+         int threads)
+{
+#pragma omp parallel for num_threads(threads)
+    for (size start = 0; start < n; start += TILE) {
+        size length = shorter(TILE, n - start);
+        float sum[FEW][TILE] = {{0}};
+        for (size w = 0; w < units; w++)
+            for (size c = 0; c < channels; c++) {
+                float m = matrix[c * units + w];
+#pragma omp simd
+                for (size i = 0; i < length; i++)
+                    sum[c][i] += m * wide(x[w * n + start + i]);
+            }
+        for (size c = 0; c < channels; c++)
+            memcpy(y + c * n + start, sum[c], length * sizeof *y);
+    }
+}
+
+/* Sums over coordinates: share (C, W) is r (C, n) times the transpose of x (W, n). */
+void share(const float *r, const number *x, float *share, size channels, size units, size n,
+           int threads)
+{
+#pragma omp parallel for num_threads(threads)
+    for (size w = 0; w < units; w++) {
+        float sum[FEW] = {0};
+        for (size start = 0; start < n; start += TILE) {
+            size length = shorter(TILE, n - start);
+            for (size c = 0; c < channels; c++) {
+                float part = 0;
+#pragma omp simd reduction(+ : part)
+                for (size i = 0; i < length; i++)
+                    part += r[c * n + start + i] * wide(x[w * n + start + i]);
+                sum[c] += part;
+            }
+        }
+        for (size c = 0; c < channels; c++)
+            share[c * units + w] = sum[c];
     }
 }

@@ -7,8 +7,8 @@ a seventh, and the longest line of the equations a half.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ctypes import CDLL, c_int, c_int64, c_void_p
+from collections.abc import Callable, Sequence
+from ctypes import CDLL
 
 import attrs
 import torch
@@ -19,14 +19,16 @@ from functa_core.networks.layers import Layers, PlainLayers, multiplied
 
 ALONE = 2**14
 """Numbers up to which one thread is sooner done than several are told."""
+FEW = 16
+"""Most coordinates or channels that are summed over in the sweep itself, as in `sweep.c`."""
 
 
 @attrs.frozen(eq=False)
 class SweptLayers(Layers):
-    """See `Layers`; results of another type than what is kept are left to the plain ones.
+    """See `Layers`. Products with few terms are part of the sweep, and float32 whatever is kept.
 
     Attributes:
-        plain: for these, which are those of the first and of the last layer in bfloat16.
+        plain: for what is of another type than what is kept and has many terms.
         library: of `sweep.c` for the type that is kept.
         buffers: where memory comes from.
     """
@@ -39,27 +41,26 @@ class SweptLayers(Layers):
         self, matrix: Tensor, x: Tensor, shift: Tensor, *, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
         """See `Layers`."""
-        if not self._kept(matrix):
+        if not self._suits(matrix):
             return self.plain.wave(matrix, x, shift, keep=keep)
-        z = multiplied(matrix, x)
+        z, factors, terms = self._product(matrix, x)
         cosine = self.buffers.take(z.shape, z) if keep else None
-        rows, n = z.shape[0] * z.shape[1], z.shape[2]
-        self._do(self.library.wave, [z, shift.float(), cosine], rows, n)
+        self._do(self.library.wave, [z, shift.float(), cosine, *factors], terms, *z.shape)
         return z, cosine
 
     def back(self, matrix: Tensor, g: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
-        if not self._kept(matrix):
+        if not self._suits(matrix):
             return self.plain.back(matrix, g, cosine)
-        a = multiplied(matrix, g)
+        a, factors, terms = self._product(matrix, g)
         bent = self.buffers.take(a.shape, a)
-        return a, bent, self._fold(a, cosine, bent)
+        return a, bent, self._fold(a, cosine, bent, factors, terms)
 
     def along(
         self, matrix: Tensor, x: Tensor, direction: Tensor, cosine: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if not self._kept(matrix):
+        if matrix.dtype != self.plain.dtype:
             return self.plain.along(matrix, x, direction, cosine)
         z = multiplied(matrix, x)
         assert x.shape == z.shape
@@ -70,41 +71,74 @@ class SweptLayers(Layers):
 
     def fold(self, matrix: Tensor, q: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if not self._kept(matrix):
+        if not self._suits(matrix):
             return self.plain.fold(matrix, q, cosine)
-        p = multiplied(matrix, q)
-        return p, self._fold(p, cosine, p)
+        p, factors, terms = self._product(matrix, q)
+        return p, self._fold(p, cosine, p, factors, terms)
 
     def bend(
         self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if not self._kept(matrix):
+        if not self._suits(matrix):
             return self.plain.bend(matrix, q, sine, cosine, a, z)
-        p = multiplied(matrix, q)
+        p, factors, terms = self._product(matrix, q)
         total = p.new_empty(p.shape[:2], dtype=torch.float32)
-        sizes = (*p.shape[:2], a.shape[1], z.shape[2], p.shape[2])
-        self._do(self.library.bend, [p, sine, cosine, a, z, total], *sizes)
+        sizes = (terms, *p.shape[:2], a.shape[1], z.shape[2], p.shape[2])
+        self._do(self.library.bend, [p, sine, cosine, a, z, total, *factors], *sizes)
         return p, total
 
-    def _kept(self, matrix: Tensor) -> bool:
-        """Whether a product by this matrix is of the type that is kept."""
-        return matrix.dtype == self.plain.dtype
+    def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """See `Layers`."""
+        if len(matrix) > FEW:
+            return self.plain.mix(matrix, x)
+        result = matrix.new_empty((len(matrix), *x.shape[1:]))
+        self._do(self.library.mix, [matrix, x, result], *matrix.shape, x[0].numel())
+        return result
 
-    def _fold(self, a: Tensor, cosine: Tensor, into: Tensor) -> Tensor:
+    def share(self, few: Tensor, x: Tensor) -> Tensor:
+        """See `Layers`."""
+        if len(few) > FEW:
+            return self.plain.share(few, x)
+        result = few.new_empty((len(few), len(x)))
+        self._do(self.library.share, [few, x, result], *result.shape, x[0].numel())
+        return result
+
+    def _suits(self, matrix: Tensor) -> bool:
+        """Whether a product by it is made in the sweep, or is of the type that is kept."""
+        return matrix.shape[1] <= FEW or matrix.dtype == self.plain.dtype
+
+    def _product(self, matrix: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor | None], int]:
+        """What a line works on: the product, or memory for it, its factors and how many terms."""
+        if matrix.shape[1] > FEW:
+            return multiplied(matrix, x), [None, None], 0
+        like = matrix.new_empty(0, dtype=self.plain.dtype)
+        memory = self.buffers.take((len(matrix), *x.shape[1:]), like)
+        return memory, [matrix.float(), x.float()], matrix.shape[1]
+
+    def _fold(
+        self, a: Tensor, cosine: Tensor, into: Tensor, factors: list[Tensor | None], terms: int
+    ) -> Tensor:
         """g = a c, and the sums that it gives."""
         total = a.new_empty(a.shape[:2], dtype=torch.float32)
-        sizes = (*a.shape[:2], cosine.shape[1], a.shape[2])
-        self._do(self.library.fold, [a, cosine, into, total], *sizes)
+        sizes = (terms, *a.shape[:2], cosine.shape[1], a.shape[2])
+        self._do(self.library.fold, [a, cosine, into, total, *factors], *sizes)
         return total
 
-    def _do(self, line: Callable[..., None], arrays: list[Tensor | None], *sizes: int) -> None:
-        """One line of the equations, on arrays of which only what is read may lie otherwise."""
-        there = [each if each is None else each.contiguous() for each in arrays]
-        first = there[0]
-        threads = 1 if first is None or first.numel() <= ALONE else torch.get_num_threads()
+    def _do(self, line: Callable[..., None], arrays: Sequence[Tensor | None], *sizes: int) -> None:
+        """One line of the equations.
+
+        Args:
+            line: of the library.
+            arrays: in its order. What is written is in one piece; what is read may lie otherwise,
+                and is copied.
+            sizes: in its order.
+        """
+        # Held until the line is done: a copy would be gone otherwise.
+        there = [None if each is None else each.contiguous() for each in arrays]
+        most = max(each.numel() for each in there if each is not None)
         line(
-            *(c_void_p(None if each is None else each.data_ptr()) for each in there),
-            *map(c_int64, sizes),
-            c_int(threads),
+            *(None if each is None else each.data_ptr() for each in there),
+            *sizes,
+            1 if most <= ALONE else torch.get_num_threads(),
         )
