@@ -91,13 +91,14 @@ class FusedLayers(Layers):
 
     def bend(
         self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
         if a.shape[1] != q.shape[1]:
             return self.plain.bend(matrix, q, sine, cosine, a, z)
         bent = self._result(matrix, q)
         total = self._launch("bend", matrix, q, [bent, a], [cosine, sine, a], shift=z)
-        return bent, total.sum(dim=-1)
+        x = torch.mul(cosine, z, out=self.buffers.take(a.shape, a))
+        return bent, total.sum(dim=-1), x
 
     def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""

@@ -70,9 +70,9 @@ class Layers(ABC):
         sine: Float[Tensor, "W G n"],
         cosine: Float[Tensor, "W G n"],
         a: Float[Tensor, "W K n"],
-        z: Float[Tensor, "W K n"],
-    ) -> tuple[Float[Tensor, "W G n"], Float[Tensor, "W G"]]:
-        """Second: q = c p - Σ a ż sin z, the sum over all K of a signal, and Σ q.
+        z: Float[Tensor, "W K #n"],
+    ) -> tuple[Float[Tensor, "W G n"], Float[Tensor, "W G"], Float[Tensor, "W K n"]]:
+        """Second: q = c p - Σ a ż sin z, the sum over all K of a signal, Σ q, and ẋ = c ż again.
 
         What was a becomes g = a c in its place.
         """
@@ -134,16 +134,13 @@ class PlainLayers(Layers):
 
     def bend(
         self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
         bent = self._rounded(multiplied(matrix, q)).mul_(cosine)
-        less = torch.mul(a, z, out=self.buffers.take(a.shape, a))
-        bent.addcmul_(
-            less if less.shape == bent.shape else less.sum(dim=1, keepdim=True), sine, value=-1
-        )
-        self.buffers.give([less])
+        x = torch.mul(a, z, out=self.buffers.take(a.shape, a))
+        bent.addcmul_(x if x.shape == bent.shape else x.sum(dim=1, keepdim=True), sine, value=-1)
         a.mul_(cosine)
-        return bent, self._sum(bent)
+        return bent, self._sum(bent), torch.mul(cosine, z, out=x)
 
     def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""

@@ -195,7 +195,9 @@ class SirenPasses:
             directions: ṫ_l of each layer, one for each signal or for each coordinate.
         """
         found = [directions[0].to(self.dtype)]
-        x = self._wave(trace, 0, found[0])
+        c = trace.cosines[0]
+        shape = torch.broadcast_shapes(c.shape, found[0].shape)  # type: ignore[no-untyped-call]
+        x = torch.mul(c, found[0], out=self.buffers.take(shape, c))
         for weight, direction, c in zip(
             self.weights[1:], directions[1:], trace.cosines[1:], strict=True
         ):
@@ -222,41 +224,41 @@ class SirenPasses:
         Returns:
             By the modulations, and by the parameters in the order of `of`.
         """
-        matrix, below, taken = self.last.T, _units_first(upper), list[Tensor]()
-        by_last = self.layers.share(below, trace.sines[-1])
-        if along is not None:
-            x = self._wave(trace, -1, along[2][-1])
-            by_last += self.layers.share(_units_first(along[0]), x)
-            self.buffers.give([x])
-        shifts, found = [], [below.sum(dim=(1, 2)), by_last]
+        matrix, below = self.last.T, _units_first(upper)
+        cotangent = None if along is None else _units_first(along[0])
+        shifts, found = [], [below.sum(dim=(1, 2))]
         for layer in reversed(range(len(self.weights))):
-            sine, c = trace.sines[layer], trace.cosines[layer]
+            sine, c, x = trace.sines[layer], trace.cosines[layer], None
             if along is None:
                 q, total = self.layers.fold(matrix, below, c)
+                given = [below]
             else:
                 a, z = along[1][layer], along[2][layer]
-                q, total = self.layers.bend(matrix, below, sine, c, a, z)
-            self.buffers.give(taken)  # never `upper`, which is the caller's
+                q, total, x = self.layers.bend(matrix, below, sine, c, a, z)
+                given = [below, x]
+            # x_l and ẋ_l go into the layer above, whose weights' share is now complete.
+            by_weight = self._share(layer + 1, below, sine)
+            if cotangent is not None and x is not None:
+                by_weight += self._share(layer + 1, cotangent, x)
+            found.append(by_weight)
+            top = layer + 1 == len(self.weights)
+            self.buffers.give(given[1:] if top else given)  # never `upper`, which is the caller's
             shift = self.w0 * total
             shifts.append(shift)
-            if not layer:
-                by_weight = self.layers.share(trace.coords, q).T
-            else:
-                by_weight = product(_flat(q), _flat(trace.sines[layer - 1]))
-            if along is not None and layer:
-                x = self._wave(trace, layer - 1, along[2][layer - 1])
-                by_weight += product(_flat(along[1][layer]), _flat(x))
-                self.buffers.give([x])
-            found += [shift.sum(dim=1), self.w0 * by_weight.to(self.offset.dtype)]
-            matrix, below, taken = self.weights[layer].T, q, [q]
-        self.buffers.give(taken)
+            found.append(shift.sum(dim=1))
+            matrix, below = self.weights[layer].T, q
+            cotangent = None if along is None else along[1][layer]
+        found.append(self.w0 * self.layers.share(trace.coords, below).T)
+        self.buffers.give([below])
         return torch.cat(shifts[::-1]).T, found[::-1]
 
-    def _wave(self, trace: Trace, layer: int, z: Tensor) -> Tensor:
-        """ẋ_l in a buffer."""
-        c = trace.cosines[layer]
-        shape = torch.broadcast_shapes(c.shape, z.shape)  # type: ignore[no-untyped-call]
-        return torch.mul(c, z, out=self.buffers.take(shape, c))
+    def _share(
+        self, layer: int, cotangent: Float[Tensor, "_ K n"], x: Float[Tensor, "W K n"]
+    ) -> Float[Tensor, "_ W"]:
+        """Sums over coordinates for the weights of a layer above the first, or of the output."""
+        if layer == len(self.weights):
+            return self.layers.share(cotangent, x)
+        return self.w0 * product(_flat(cotangent), _flat(x)).to(self.offset.dtype)
 
     def _features(self, x: Float[Tensor, "W G n"]) -> Float[Tensor, "G n C"]:
         return self.layers.mix(self.last, x).permute(1, 2, 0)

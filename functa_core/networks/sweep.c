@@ -198,35 +198,37 @@ void along(number *z, const number *direction, const number *cosine, number *x, 
     }
 }
 
-/* What one of the K takes from q, a ż sin z; a becomes a c. */
+/* What one of the K takes from q, a ż sin z; its ẋ = c ż, and a becomes a c. */
 static inline void bend_tile(float *q, const number *s, const number *c, number *a, const number *z,
-                             size directions, size n)
+                             number *x, size directions, size n)
 {
     if (directions == 1) {
         float along = wide(z[0]);
 #pragma omp simd
         for (size i = 0; i < n; i++) {
-            float kept = wide(a[i]);
+            float kept = wide(a[i]), cosine = wide(c[i]);
             q[i] -= kept * along * wide(s[i]);
-            a[i] = narrow(kept * wide(c[i]));
+            a[i] = narrow(kept * cosine);
+            x[i] = narrow(along * cosine);
         }
     } else {
 #pragma omp simd
         for (size i = 0; i < n; i++) {
-            float kept = wide(a[i]);
-            q[i] -= kept * wide(z[i]) * wide(s[i]);
-            a[i] = narrow(kept * wide(c[i]));
+            float kept = wide(a[i]), cosine = wide(c[i]), along = wide(z[i]);
+            q[i] -= kept * along * wide(s[i]);
+            a[i] = narrow(kept * cosine);
+            x[i] = narrow(along * cosine);
         }
     }
 }
 
-/* q = c p - Σ a ż sin z in p's place and Σ q; a becomes a c. p, s and c are (W, G, n), a is (W, K, n)
- * and ż (W, K, 1) or (W, K, n), where K is G, or G is 1 and the sum is over all K. */
-void bend(number *p, const number *sine, const number *cosine, number *a, const number *z,
-          float *total, const float *matrix, const float *x, size terms, size units, size signals,
-          size cotangents, size directions, size n, int threads)
+/* q = c p - Σ a ż sin z in p's place, Σ q, and ẋ = c ż; a becomes a c. p, s and c are (W, G, n), a and
+ * ẋ (W, K, n) and ż (W, K, 1) or (W, K, n), where K is G, or G is 1 and the sum is over all K. */
+void bend(number *p, const number *sine, const number *cosine, number *a, const number *z, number *x,
+          float *total, const float *matrix, const float *factor, size terms, size units,
+          size signals, size cotangents, size directions, size n, int threads)
 {
-    few product = {matrix, x, terms};
+    few product = {matrix, factor, terms};
     size rows = units * signals, each = cotangents / signals;
 #pragma omp parallel for num_threads(threads)
     for (size row = 0; row < rows; row++) {
@@ -238,9 +240,12 @@ void bend(number *p, const number *sine, const number *cosine, number *a, const 
 #pragma omp simd
             for (size i = 0; i < length; i++)
                 q[i] *= wide(cosine[at + i]);
-            for (size k = row * each; k < (row + 1) * each; k++)
-                bend_tile(q, sine + at, cosine + at, a + k * n + start,
-                          z + k * directions + (directions == 1 ? 0 : start), directions, length);
+            for (size k = row * each; k < (row + 1) * each; k++) {
+                size own = k * n + start;
+                bend_tile(q, sine + at, cosine + at, a + own,
+                          z + k * directions + (directions == 1 ? 0 : start), x + own, directions,
+                          length);
+            }
 #pragma omp simd reduction(+ : sum)
             for (size i = 0; i < length; i++) {
                 p[at + i] = narrow(q[i]);

@@ -78,15 +78,16 @@ class SweptLayers(Layers):
 
     def bend(
         self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
         if not self._suits(matrix):
             return self.plain.bend(matrix, q, sine, cosine, a, z)
         p, factors, terms = self._product(matrix, q)
+        x = self.buffers.take(a.shape, a)
         total = p.new_empty(p.shape[:2], dtype=torch.float32)
         sizes = (terms, *p.shape[:2], a.shape[1], z.shape[2], p.shape[2])
-        self._do(self.library.bend, [p, sine, cosine, a, z, total, *factors], *sizes)
-        return p, total
+        self._do(self.library.bend, [p, sine, cosine, a, z, x, total, *factors], *sizes)
+        return p, total, x
 
     def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""
