@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
+#error "without instructions for a product and a sum at once, PyTorch's own operations are faster"
+#endif
+
 typedef int64_t size;
 
 #ifdef HALF
