@@ -125,7 +125,7 @@ def make(
     learner = build_learner(modality.spec, model, MetaConfig(), seed).to(dtype)
     shape = (count, 2) if shared else (batch, count, 2)
     queries = torch.rand(shape, generator=generator, dtype=dtype)
-    values = torch.rand((batch, count, 2), generator=generator, dtype=dtype)
+    values = torch.rand((batch, count, modality.spec.channels), generator=generator, dtype=dtype)
     weights = torch.rand((batch, count), generator=generator, dtype=dtype) + 0.1
     weights[:, ::4] = 0
     values[:, ::4] = torch.nan
@@ -154,6 +154,7 @@ def test_every_combination_equals_the_definition(
 ):
     """Latents and outer gradients, for whatever is declared, in one tile and in several."""
     monkeypatch.setattr(passes, "CACHED", tile)
+    monkeypatch.setattr(passes, "SHORT", 2)
     model = attrs.evolve(SMALL, map_hidden=hidden, modulate_scale=scale)
     learner, problem = make(modality, shared, model=model, l2_weight=0.01)
     config = MetaConfig(l2_weight=0.01)

@@ -1,19 +1,25 @@
 """Compiled sweeps against the plain layers, and what is done where there is no compiler."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engine import MODALITIES, make
+from test_engine import MODALITIES, Plain, make
 
+import functa_core
+from functa_core import Box, Spec
 from functa_core.meta.learner import MetaConfig
 from functa_core.meta.outer import gradients
-from functa_core.networks import compiled, fastest
+from functa_core.networks import compiled, fastest, passes, products
 from functa_core.networks.buffers import Buffers
 from functa_core.networks.layers import PlainLayers
 from functa_core.networks.siren import SirenConfig
@@ -22,18 +28,27 @@ from functa_core.networks.swept import SweptLayers
 KINDS = [torch.float32, torch.bfloat16]
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(
-    compiled.library(torch.float32) is None, reason="needs a C compiler on Linux"
+    platform.system() != "Linux" or shutil.which("cc") is None, reason="needs cc on Linux"
 )
 
 
 def swept(dtype):
+    compiled.loaded(dtype)  # or says why not
     layers = fastest.layers_for(CPU, dtype, torch.float32, Buffers())
     assert isinstance(layers, SweptLayers)
     return layers
 
 
-SIZES = [(1, 1), (2, 5), (3, 256), (2, 700)]
-"""Signals and coordinates: fewer and more than a tile."""
+@pytest.fixture
+def asked_anew():
+    """What `library` remembers is forgotten, before and after."""
+    compiled.library.cache_clear()
+    yield
+    compiled.library.cache_clear()
+
+
+SIZES = [(1, 16), (2, 17), (3, 256), (2, 700)]
+"""Signals and coordinates: fewer and more than a tile of a sweep."""
 TERMS = [1, 3, 16, 17, 20]
 """Of a sum: few are made in the sweep."""
 
@@ -69,7 +84,7 @@ def test_every_line_is_that_of_the_plain_layers(dtype, signals, count, cotangent
 
     # A bfloat16's digits of z are too few for its sine: exact is what the rounded product gives.
     exact = (matrix @ q.flatten(1)).view(s.shape).double() + shift.double().unsqueeze(-1)
-    compare(ours.wave(matrix, q, shift, keep=True), (exact.sin(), exact.cos()))
+    compare(ours.wave(matrix, q, shift, keep=True), [exact.sin(), exact.cos()])
     alone, none = ours.wave(matrix, q, shift, keep=False)
     assert none is None
     compare([alone], [exact.sin()])
@@ -79,8 +94,8 @@ def test_every_line_is_that_of_the_plain_layers(dtype, signals, count, cotangent
     compare([ours.share(q, s)], [plain.share(q.double(), s.double())])
     for t in (z[..., :1], z):
         mine, theirs = a.clone(), a.double()
-        expected = plain.bend(wide, q.double(), s.double(), c.double(), theirs, t.double())
-        compare(ours.bend(matrix, q, s, c, mine, t), expected)
+        bent = plain.bend(wide, q.double(), s.double(), c.double(), theirs, t.double())
+        compare(ours.bend(matrix, q, s, c, mine, t), bent)
         compare([mine], [theirs])
         square = draw(20, 20) / 4
         expected = plain.along(square.double(), p.double(), t.double(), c.double())
@@ -88,17 +103,44 @@ def test_every_line_is_that_of_the_plain_layers(dtype, signals, count, cotangent
 
 
 @needs_compiler
-@settings(max_examples=200)
-@given(st.lists(st.floats(width=32), min_size=1, max_size=40))
+def test_signals_of_few_coordinates_are_left_to_the_plain_layers():
+    """As many signals as it may be: a row for each unit of each is too short."""
+    generator = torch.Generator().manual_seed(0)
+    matrix, x = (
+        torch.randn((20, 20), generator=generator),
+        torch.randn((20, 90, 3), generator=generator),
+    )
+    plain = PlainLayers(torch.float32, torch.float32, Buffers())
+    shift = torch.zeros(20, 90)
+    found = swept(torch.float32).wave(matrix, x, shift, keep=True)
+    for ours, theirs in zip(found, plain.wave(matrix, x, shift, keep=True), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def circled(numbers):
+    """Hold the sweep's sines and cosines against those of float64."""
+    z = torch.as_tensor(numbers, dtype=torch.float32).reshape(1, 1, -1)
+    exact = z.flatten().double().numpy()
+    sine, cosine = swept(torch.float32).wave(torch.ones(1, 1), z, torch.zeros(1, 1), keep=True)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(sine.flatten(), np.sin(exact), rtol=0, atol=1.0e-7)
+        np.testing.assert_allclose(cosine.flatten(), np.cos(exact), rtol=0, atol=1.0e-7)
+
+
+@needs_compiler
+@settings(max_examples=100)
+@given(st.lists(st.floats(width=32), min_size=16, max_size=40))
 def test_sine_and_cosine_of_any_number(numbers):
     """Near a float's last digit, whatever their size; of what has none, none."""
-    z = torch.tensor(numbers, dtype=torch.float32).reshape(1, 1, -1)
-    one, none = torch.ones(1, 1), torch.zeros(1, 1)
-    sine, cosine = swept(torch.float32).wave(one, z, none, keep=True)
-    with np.errstate(invalid="ignore"):
-        exact = np.asarray(numbers, dtype=np.float64)
-        np.testing.assert_allclose(sine.flatten(), np.sin(exact), rtol=0, atol=1.5e-7)
-        np.testing.assert_allclose(cosine.flatten(), np.cos(exact), rtol=0, atol=1.5e-7)
+    circled(numbers)
+
+
+@needs_compiler
+@pytest.mark.parametrize("far", [1.0, 30.0, 1000.0, 29_999.0, 30_001.0, 1e8])
+def test_sine_and_cosine_over_a_range(far):
+    """On both sides of where the polynomial ends, and at multiples of a quarter turn."""
+    circled(np.linspace(-far, far, 100_003))
+    circled(np.arange(min(far / (np.pi / 4), 1e5)).repeat(16) * (np.pi / 4))
 
 
 @needs_compiler
@@ -107,7 +149,10 @@ def test_threads_change_nothing(dtype):
     """Not a digit; of lines that are made in the sweep as a whole."""
     generator = torch.Generator().manual_seed(0)
     s, c, a, z = torch.randn((4, 64, 2, 900), generator=generator).to(dtype).unbind()
-    matrix, few = torch.randn((64, 3), generator=generator), torch.randn((3, 2, 900))
+    matrix, few = (
+        torch.randn((64, 3), generator=generator),
+        torch.randn((3, 2, 900), generator=generator),
+    )
     layers, before, found = swept(dtype), torch.get_num_threads(), []
     try:
         for threads in (1, 3):
@@ -127,38 +172,86 @@ def test_threads_change_nothing(dtype):
         torch.testing.assert_close(one, three, rtol=0, atol=0)
 
 
+class Coloured(Plain):
+    """More channels than are summed in the sweep."""
+
+    spec = Spec(Box((0.0, 0.0), (1.0, 1.0)), 20)
+
+
+def outcome(modality, shared, precision, width):
+    """Loss and gradient of an update."""
+    model = SirenConfig(latent_dim=5, width=width, depth=4, w0=10.0)
+    learner, problem = make(
+        modality, shared, dtype=torch.float32, count=90, model=model, precision=precision
+    )
+    result = gradients(learner, problem, MetaConfig())
+    return result.loss, torch.cat([parameter.grad.flatten() for parameter in learner.parameters()])
+
+
 @needs_compiler
+@pytest.mark.parametrize("width", [8, 32])
+@pytest.mark.parametrize("tile", [None, 500])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", [*MODALITIES, Coloured])
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
-def test_an_update_is_that_of_the_plain_layers(modality, shared, precision, monkeypatch):
-    model = SirenConfig(latent_dim=5, width=32, depth=4, w0=10.0)
-    found = []
-    for way in (compiled.library, lambda dtype: None):
-        monkeypatch.setattr(fastest, "library", way)
-        learner, problem = make(
-            modality, shared, dtype=torch.float32, count=90, model=model, precision=precision
-        )
-        result = gradients(learner, problem, MetaConfig())
-        slopes = [parameter.grad.flatten() for parameter in learner.parameters()]
-        found.append((result.loss, torch.cat(slopes)))
-    (loss, slope), (plain_loss, plain_slope) = found
-    bound = 1e-5 if precision is None else 2e-2
+def test_an_update_is_that_of_the_plain_layers(
+    modality, shared, precision, width, tile, monkeypatch
+):
+    monkeypatch.setattr(passes, "SHORT", 16)
+    monkeypatch.setattr(passes, "CACHED", tile or passes.CACHED)
+    assert compiled.loaded(precision or torch.float32)
+    loss, slope = outcome(modality, shared, precision, width)
+    monkeypatch.setattr(fastest, "library", lambda dtype: None)
+    plain_loss, plain_slope = outcome(modality, shared, precision, width)
+    bound = 1e-5 if precision is None else 1e-2
     assert float(loss) == pytest.approx(float(plain_loss), rel=bound)
     assert float((slope - plain_slope).norm() / plain_slope.norm()) < 10 * bound
 
 
-@pytest.mark.parametrize("command", ["false", "/is/not/there", "true", "'cc"])
-def test_without_a_compiler_there_is_no_library(command, monkeypatch, tmp_path):
+class Halved(Plain):
+    """Its author asks for bfloat16 in products, wherever they are."""
+
+    def forward(self, field, queries, generator=None):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return field(queries)
+
+
+@needs_compiler
+@pytest.mark.parametrize("width", [20, 32])
+def test_an_operator_may_use_autocast(width, monkeypatch):
+    """Whichever library it is that multiplies."""
+    expected = outcome(Halved, True, None, width)[0]
+    monkeypatch.setattr(products, "_onednn", lambda: False)
+    assert float(outcome(Halved, True, None, width)[0]) == pytest.approx(float(expected), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "command", ["false", "/is/not/there", "true", "'cc", "cc -fvisibility=hidden"]
+)
+def test_without_a_compiler_that_works_all_is_plain(command, asked_anew, monkeypatch, tmp_path):
     monkeypatch.setenv("CC", command)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for dtype in (*KINDS, torch.float64):
-        compiled.library.cache_clear()
-        assert compiled.library(dtype) is None
-    compiled.library.cache_clear()
-    assert not list(tmp_path.rglob("*.so"))
-    layers = fastest.layers_for(CPU, torch.float32, torch.float32, Buffers())
-    assert isinstance(layers, PlainLayers)
+        with pytest.raises(compiled.NoSweeps):
+            compiled.loaded(dtype)
+        layers = fastest.layers_for(CPU, dtype, torch.float32, Buffers())
+        assert isinstance(layers, PlainLayers)
+
+
+def test_without_a_home_all_is_plain(asked_anew, monkeypatch):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", nobody)
+    assert compiled.library(torch.float32) is None
+
+
+def test_a_compiler_that_never_ends_is_not_waited_for(asked_anew, monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "sh -c 'cat; exec sleep 100'")  # what it reads ends at once
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(compiled, "PATIENCE", 0.2)
+    assert compiled.library(torch.float32) is None
 
 
 PROGRAM = """
@@ -170,7 +263,7 @@ print(library(torch.float32) is not None)
 
 @needs_compiler
 def test_what_is_kept_is_compiled_once_and_checked_for(tmp_path):
-    """A second process finds it; one that is damaged is no library, and no crash."""
+    """A second process finds it, without a compiler; one that is none is not loaded."""
 
     def there(**more):
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)} | more
@@ -183,7 +276,7 @@ def test_what_is_kept_is_compiled_once_and_checked_for(tmp_path):
     assert there()
     (kept,) = tmp_path.rglob("*.so")
     when = kept.stat().st_mtime_ns
-    assert there()
+    assert there(PATH="")
     assert [path.stat().st_mtime_ns for path in tmp_path.rglob("*.so")] == [when]
     kept.write_bytes(b"no library")
     assert not there()
@@ -191,9 +284,7 @@ def test_what_is_kept_is_compiled_once_and_checked_for(tmp_path):
 
 def test_the_source_is_in_the_package():
     """What is compiled is installed with it."""
-    from importlib.metadata import files
-
-    assert compiled.SOURCE.is_file()
-    listed = [str(path) for path in files("functa-core") or []]
-    if any(path.endswith("networks/swept.py") for path in listed):  # not of an editable install
-        assert any(path.endswith("networks/sweep.c") for path in listed)
+    settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    packaged = settings["tool"]["setuptools"]["package-data"]["functa_core"]
+    source = compiled.SOURCE.relative_to(Path(functa_core.__file__).parent)
+    assert str(source) in packaged

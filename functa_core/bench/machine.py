@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from functa_core.networks.compiled import NoCompiler, loaded
+from functa_core.networks.compiled import NoSweeps, loaded
 
 PACKAGES = ("functa-core", "torch", "numpy", "jax", "jaxlib")
 
@@ -37,7 +37,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Of Python and of what computes; None for what is not installed.
 
-    `sweep` tells whether the compiled sweeps of `networks/sweep.c` are in use, or why not.
+    `sweep` tells whether a processor has the compiled sweeps of `networks/sweep.c`, or why not.
     """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -51,10 +51,10 @@ def versions() -> dict[str, str | None]:
 
 
 def _sweep() -> str:
-    """Whether sweeps are compiled here."""
+    """Whether they are compiled here, for float32."""
     try:
         loaded(torch.float32)
-    except (OSError, ValueError, NoCompiler) as error:
+    except NoSweeps as error:
         return f"not compiled: {error}"
     return "compiled"
 

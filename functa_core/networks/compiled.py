@@ -34,20 +34,20 @@ LINES = {
     "share": (3, 3),
 }
 """How many arrays each function takes, and then how many sizes; the number of threads is last."""
+PATIENCE = 60
+"""Seconds that a compiler may take; it takes a third of one."""
 
 
-class NoCompiler(Exception):
-    """There is none that can be used; it says why."""
+class NoSweeps(Exception):
+    """They cannot be had here; it says why."""
 
 
 @cache
 def library(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The functions of `sweep.c` on numbers of a type; None where they cannot be had."""
-    if dtype not in DEFINED or platform.system() != "Linux":
-        return None
     try:
         return loaded(dtype)
-    except (OSError, ValueError, NoCompiler):
+    except NoSweeps:
         return None
 
 
@@ -55,14 +55,24 @@ def loaded(dtype: torch.dtype) -> ctypes.CDLL:
     """Compile it, unless that was done before, and load it.
 
     Raises:
-        NoCompiler: no compiler works.
-        OSError: it cannot be kept or loaded.
-        ValueError: `CC` is no command.
+        NoSweeps: it is not for this system or type; no compiler, or none that works; it cannot be
+            kept or loaded.
     """
+    if dtype not in DEFINED or platform.system() != "Linux":
+        raise NoSweeps(f"not for {dtype} on {platform.system()}")
+    try:
+        return _declared(ctypes.CDLL(str(_kept(dtype) / "sweep.so")))
+    except subprocess.CalledProcessError as error:
+        raise NoSweeps(f"{shlex.join(error.cmd)}: {error.stderr.strip()}") from error
+    # Of folders and files, of `CC`, of a home that nobody knows, of names that are not in there.
+    except (OSError, ValueError, RuntimeError, AttributeError, subprocess.TimeoutExpired) as error:
+        raise NoSweeps(str(error)) from error
+
+
+def _kept(dtype: torch.dtype) -> Path:
+    """The folder with the library, which is made if there is none."""
     command = shlex.split(os.environ.get("CC") or "cc")
     flags = [*FLAGS, *DEFINED[dtype], *_widest()]
-    version = _run([*command, "--version"])
-    key = fingerprint(SOURCE.read_bytes(), " ".join([*command, *flags]), version, _processor())
 
     def make(folder: Path) -> None:
         # Not linked with a library for threads: PyTorch has loaded its own, and one pool of threads
@@ -70,26 +80,31 @@ def loaded(dtype: torch.dtype) -> ctypes.CDLL:
         compiled, linked = folder / "sweep.o", folder / "sweep.so"
         _run([*command, *flags, "-c", str(SOURCE), "-o", str(compiled)])
         _run([*command, "-shared", str(compiled), "-lm", "-o", str(linked)])
-        if not linked.is_file():
-            raise NoCompiler(f"{shlex.join(command)} compiles nothing")
         compiled.unlink()
 
-    found = ctypes.CDLL(str(cached(f"sweep-{key}", make) / "sweep.so"))
+    key = fingerprint(SOURCE.read_bytes(), " ".join([*command, *flags]), _processor())
+    return cached(f"sweep-{key}", make)
+
+
+def _run(command: list[str]) -> None:
+    """Nobody is asked anything, and nobody waits for a compiler for ever."""
+    subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+
+
+def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
+    """With what its functions take."""
     for name, (arrays, sizes) in LINES.items():
         line = getattr(found, name)
         line.argtypes = [ctypes.c_void_p] * arrays + [ctypes.c_int64] * sizes + [ctypes.c_int]
         line.restype = None
     return found
-
-
-def _run(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except FileNotFoundError as error:
-        raise NoCompiler(f"{command[0]} is not there") from error
-    except subprocess.CalledProcessError as error:
-        raise NoCompiler(f"{shlex.join(command)}: {error.stderr.strip()}") from error
-    return done.stdout
 
 
 def _widest() -> list[str]:

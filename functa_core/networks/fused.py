@@ -48,7 +48,7 @@ class FusedLayers(Layers):
     """See `Layers`; what the kernel does not do is left to the plain ones.
 
     Attributes:
-        plain: for results that several signals share.
+        plain: for what several signals share, and what the kernel is not for.
         buffers: where memory comes from.
     """
 

@@ -20,7 +20,7 @@ from functa_core.networks.products import product
 class Layers(ABC):
     """A layer of each pass, for G signals with n coordinates each, units first.
 
-    Results are buffers, the caller's to give back.
+    Results are buffers, the caller's to give back, but for sums, and those of `mix` and `share`.
     """
 
     @abstractmethod

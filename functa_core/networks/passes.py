@@ -35,7 +35,9 @@ from functa_core.networks.layers import Layers
 from functa_core.networks.products import product
 
 CACHED = 2**20
-"""Numbers of one layer that are worked on together on a processor: 4 MB in float32."""
+"""About so many numbers of a layer are worked on together on a processor: 4 MB in float32."""
+SHORT = 256
+"""Coordinates that a tile has at least: of many signals with few, all are."""
 
 
 @attrs.frozen(eq=False)
@@ -124,8 +126,9 @@ class SirenPasses:
         """The coordinates in parts of which each signal's layers fit the processor's cache."""
         if coords.device.type != "cpu":
             return [coords]
-        numbers = signals * coords.shape[-2] * self.last.shape[1]
-        return coords.chunk(max(1, round(numbers / CACHED)), dim=-2)
+        count = coords.shape[-2]
+        tiles = round(signals * count * self.last.shape[1] / CACHED)
+        return coords.chunk(max(1, min(tiles, count // SHORT)), dim=-2)
 
     def features(
         self, coords: Float[Tensor, "*G n D"], modulations: Float[Tensor, "G M"]

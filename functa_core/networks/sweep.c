@@ -43,7 +43,7 @@ static inline float wide(number x) { return x; }
 static inline number narrow(float x) { return x; }
 #endif
 
-/* Up to here `circle` is good to 1e-7: n has 24 bits, and so have the parts of π/2 that it takes. */
+/* Up to here `circle` was measured to be within 1e-7; what is further is the mathematics library's. */
 #define FAR 30000.0f
 
 /* Sine and cosine. x less the nearest multiple n of π/2 is between -π/4 and π/4, where a short

@@ -21,6 +21,8 @@ ALONE = 2**14
 """Numbers up to which one thread is sooner done than several are told."""
 FEW = 16
 """Most coordinates or channels that are summed over in the sweep itself, as in `sweep.c`."""
+NARROW = 16
+"""Coordinates of a signal below which a row is too short to be worth a loop of its own."""
 
 
 @attrs.frozen(eq=False)
@@ -28,7 +30,8 @@ class SweptLayers(Layers):
     """See `Layers`. Products with few terms are part of the sweep, and float32 whatever is kept.
 
     Attributes:
-        plain: for what is of another type than what is kept and has many terms.
+        plain: for what has many terms and is of another type than what is kept, and for signals
+            with few coordinates.
         library: of `sweep.c` for the type that is kept.
         buffers: where memory comes from.
     """
@@ -41,7 +44,7 @@ class SweptLayers(Layers):
         self, matrix: Tensor, x: Tensor, shift: Tensor, *, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
         """See `Layers`."""
-        if not self._suits(matrix):
+        if not self._suits(matrix, x):
             return self.plain.wave(matrix, x, shift, keep=keep)
         z, factors, terms = self._product(matrix, x)
         cosine = self.buffers.take(z.shape, z) if keep else None
@@ -50,7 +53,7 @@ class SweptLayers(Layers):
 
     def back(self, matrix: Tensor, g: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
-        if not self._suits(matrix):
+        if not self._suits(matrix, g):
             return self.plain.back(matrix, g, cosine)
         a, factors, terms = self._product(matrix, g)
         bent = self.buffers.take(a.shape, a)
@@ -60,9 +63,9 @@ class SweptLayers(Layers):
         self, matrix: Tensor, x: Tensor, direction: Tensor, cosine: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if matrix.dtype != self.plain.dtype:
+        if not self._suits(matrix, x):
             return self.plain.along(matrix, x, direction, cosine)
-        z = multiplied(matrix, x)
+        z = self._multiplied(matrix, x)
         assert x.shape == z.shape
         direction = direction.to(z.dtype)
         sizes = (*z.shape[:2], cosine.shape[1], direction.shape[2], z.shape[2])
@@ -71,7 +74,7 @@ class SweptLayers(Layers):
 
     def fold(self, matrix: Tensor, q: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if not self._suits(matrix):
+        if not self._suits(matrix, q):
             return self.plain.fold(matrix, q, cosine)
         p, factors, terms = self._product(matrix, q)
         return p, self._fold(p, cosine, p, factors, terms)
@@ -80,7 +83,7 @@ class SweptLayers(Layers):
         self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
-        if not self._suits(matrix):
+        if not self._suits(matrix, q):
             return self.plain.bend(matrix, q, sine, cosine, a, z)
         p, factors, terms = self._product(matrix, q)
         x = self.buffers.take(a.shape, a)
@@ -105,14 +108,19 @@ class SweptLayers(Layers):
         self._do(self.library.share, [few, x, result], *result.shape, x[0].numel())
         return result
 
-    def _suits(self, matrix: Tensor) -> bool:
-        """Whether a product by it is made in the sweep, or is of the type that is kept."""
-        return matrix.shape[1] <= FEW or matrix.dtype == self.plain.dtype
+    def _suits(self, matrix: Tensor, x: Tensor) -> bool:
+        """Whether their product is made in the sweep or of the type that is kept, in long rows."""
+        kept = matrix.shape[1] <= FEW or matrix.dtype == self.plain.dtype
+        return kept and x.shape[-1] >= NARROW
+
+    def _multiplied(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """Of the type that is kept whatever it is multiplied in: an operator may use autocast."""
+        return multiplied(matrix, x).to(self.plain.dtype)
 
     def _product(self, matrix: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor | None], int]:
         """What a line works on: the product, or memory for it, its factors and how many terms."""
         if matrix.shape[1] > FEW:
-            return multiplied(matrix, x), [None, None], 0
+            return self._multiplied(matrix, x), [None, None], 0
         like = matrix.new_empty(0, dtype=self.plain.dtype)
         memory = self.buffers.take((len(matrix), *x.shape[1:]), like)
         return memory, [matrix.float(), x.float()], matrix.shape[1]
