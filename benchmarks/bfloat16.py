@@ -2,7 +2,9 @@
 
     python benchmarks/bfloat16.py --data chest_xray64.npz [--updates 500] [--device auto]
 
-Meta-SGD, three steps, the network of `small`, the same seed, weights and batches. Held-out PSNR of
+Meta-SGD, three steps, the network of `small`, the same seed, weights and batches, at a rate that
+falls as in any training: where it stays high, PSNR after one update and after the next differ by
+more than both precisions do. Held-out PSNR of
 each training in its own precision; and how far latents that are fitted by the weights that float32
 trained move when they are fitted in bfloat16, relative to their norm.
 """
@@ -34,7 +36,7 @@ HERE = Path(__file__).parent
 OPTIONS = {
     "modality": {"name": "images", "points": 512},
     "model": {"latent_dim": 128, "width": 256, "depth": 10, "w0": 30.0},
-    "meta": {"solver": "meta-sgd", "batch_size": 16, "lr": 1.0e-4, "lr_final": 1.0},
+    "meta": {"solver": "meta-sgd", "batch_size": 16, "lr": 1.0e-4},
 }
 SCORED = 256
 """Held-out pictures, evenly spread over all."""
