@@ -25,6 +25,8 @@ FLAGS = ("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-t
 DEFINED = {torch.float32: (), torch.bfloat16: ("-DHALF",)}
 """How to compile for each type of numbers that it can be had for."""
 
+FEW = 16
+"""Most terms, coordinates or channels, of a sum that is made in a sweep itself."""
 LINES = {
     "wave": (5, 4),
     "fold": (6, 5),
@@ -43,7 +45,7 @@ class NoSweeps(Exception):
 
 
 @cache
-def library(dtype: torch.dtype) -> ctypes.CDLL | None:
+def sweeps(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The functions of `sweep.c` on numbers of a type; None where they cannot be had."""
     try:
         return loaded(dtype)
@@ -72,7 +74,7 @@ def loaded(dtype: torch.dtype) -> ctypes.CDLL:
 def _kept(dtype: torch.dtype) -> Path:
     """The folder with the library, which is made if there is none."""
     command = shlex.split(os.environ.get("CC") or "cc")
-    flags = [*FLAGS, *DEFINED[dtype], *_widest()]
+    flags = [*FLAGS, f"-DFEW={FEW}", *DEFINED[dtype], *_widest()]
 
     def make(folder: Path) -> None:
         # Not linked with a library for threads: PyTorch has loaded its own, and one pool of threads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from functa_core.networks.buffers import Buffers
-from functa_core.networks.compiled import library
+from functa_core.networks.compiled import sweeps
 from functa_core.networks.fused import FusedLayers, usable
 from functa_core.networks.layers import Layers, PlainLayers
 from functa_core.networks.swept import SweptLayers
@@ -27,5 +27,5 @@ def layers_for(
         return plain
     if dtype == torch.bfloat16 and usable(device):
         return FusedLayers(plain, buffers)
-    compiled = library(dtype) if device.type == "cpu" else None
+    compiled = sweeps(dtype) if device.type == "cpu" else None
     return plain if compiled is None else SweptLayers(plain, compiled, buffers)

@@ -199,8 +199,8 @@ class SirenPasses:
         """
         found = [directions[0].to(self.dtype)]
         c = trace.cosines[0]
-        shape = torch.broadcast_shapes(c.shape, found[0].shape)  # type: ignore[no-untyped-call]
-        x = torch.mul(c, found[0], out=self.buffers.take(shape, c))
+        room = self.buffers.take((*found[0].shape[:2], c.shape[2]), c)
+        x = torch.mul(c, found[0], out=room)
         for weight, direction, c in zip(
             self.weights[1:], directions[1:], trace.cosines[1:], strict=True
         ):

@@ -5,6 +5,7 @@
  * not depend on how many there are.
  *
  * Compiled twice: numbers are float, or with -DHALF bfloat16, of which all arithmetic is in float.
+ * FEW is given by who compiles it.
  */
 
 #include <math.h>
@@ -47,7 +48,7 @@ static inline number narrow(float x) { return x; }
 #define FAR 30000.0f
 
 /* Sine and cosine. x less the nearest multiple n of π/2 is between -π/4 and π/4, where a short
- * polynomial is exact to float's last digit; n tells which of both it is, and its sign. The
+ * polynomial is good to a float's last digits; n tells which of both it is, and its sign. The
  * coefficients are those of S. L. Moshier's Cephes library. */
 static inline void circle(float x, float *sine, float *cosine)
 {
@@ -73,7 +74,6 @@ static inline void circle(float x, float *sine, float *cosine)
 
 /* A row is worked on in tiles, in float, so that what several loops need stays where it is near. */
 #define TILE 256
-#define FEW 16
 
 /* Where a line's product comes from: an array that holds it, which the line's result replaces, or
  * a sum of at most FEW terms, made here: matrix (W, V) times x (V, G, n), always float. */

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from functa_core.networks.buffers import Buffers
+from functa_core.networks.compiled import FEW
 from functa_core.networks.layers import Layers, PlainLayers, multiplied
 
 ALONE = 2**14
 """Numbers up to which one thread is sooner done than several are told."""
-FEW = 16
-"""Most coordinates or channels that are summed over in the sweep itself, as in `sweep.c`."""
 NARROW = 16
 """Coordinates of a signal below which a row is too short to be worth a loop of its own."""
 
@@ -32,12 +31,12 @@ class SweptLayers(Layers):
     Attributes:
         plain: for what has many terms and is of another type than what is kept, and for signals
             with few coordinates.
-        library: of `sweep.c` for the type that is kept.
+        sweeps: the functions of `sweep.c` for the type that is kept.
         buffers: where memory comes from.
     """
 
     plain: PlainLayers
-    library: CDLL
+    sweeps: CDLL
     buffers: Buffers
 
     def wave(
@@ -48,7 +47,7 @@ class SweptLayers(Layers):
             return self.plain.wave(matrix, x, shift, keep=keep)
         z, factors, terms = self._product(matrix, x)
         cosine = self.buffers.take(z.shape, z) if keep else None
-        self._do(self.library.wave, [z, shift.float(), cosine, *factors], terms, *z.shape)
+        self._do(self.sweeps.wave, [z, shift.float(), cosine, *factors], terms, *z.shape)
         return z, cosine
 
     def back(self, matrix: Tensor, g: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +68,7 @@ class SweptLayers(Layers):
         assert x.shape == z.shape
         direction = direction.to(z.dtype)
         sizes = (*z.shape[:2], cosine.shape[1], direction.shape[2], z.shape[2])
-        self._do(self.library.along, [z, direction, cosine, x], *sizes)
+        self._do(self.sweeps.along, [z, direction, cosine, x], *sizes)
         return z, x
 
     def fold(self, matrix: Tensor, q: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +88,7 @@ class SweptLayers(Layers):
         x = self.buffers.take(a.shape, a)
         total = p.new_empty(p.shape[:2], dtype=torch.float32)
         sizes = (terms, *p.shape[:2], a.shape[1], z.shape[2], p.shape[2])
-        self._do(self.library.bend, [p, sine, cosine, a, z, x, total, *factors], *sizes)
+        self._do(self.sweeps.bend, [p, sine, cosine, a, z, x, total, *factors], *sizes)
         return p, total, x
 
     def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
@@ -97,7 +96,7 @@ class SweptLayers(Layers):
         if len(matrix) > FEW:
             return self.plain.mix(matrix, x)
         result = matrix.new_empty((len(matrix), *x.shape[1:]))
-        self._do(self.library.mix, [matrix, x, result], *matrix.shape, x[0].numel())
+        self._do(self.sweeps.mix, [matrix, x, result], *matrix.shape, x[0].numel())
         return result
 
     def share(self, few: Tensor, x: Tensor) -> Tensor:
@@ -105,7 +104,7 @@ class SweptLayers(Layers):
         if len(few) > FEW:
             return self.plain.share(few, x)
         result = few.new_empty((len(few), len(x)))
-        self._do(self.library.share, [few, x, result], *result.shape, x[0].numel())
+        self._do(self.sweeps.share, [few, x, result], *result.shape, x[0].numel())
         return result
 
     def _suits(self, matrix: Tensor, x: Tensor) -> bool:
@@ -131,14 +130,14 @@ class SweptLayers(Layers):
         """g = a c, and the sums that it gives."""
         total = a.new_empty(a.shape[:2], dtype=torch.float32)
         sizes = (terms, *a.shape[:2], cosine.shape[1], a.shape[2])
-        self._do(self.library.fold, [a, cosine, into, total, *factors], *sizes)
+        self._do(self.sweeps.fold, [a, cosine, into, total, *factors], *sizes)
         return total
 
     def _do(self, line: Callable[..., None], arrays: Sequence[Tensor | None], *sizes: int) -> None:
         """One line of the equations.
 
         Args:
-            line: of the library.
+            line: one of the sweeps.
             arrays: in its order. What is written is in one piece; what is read may lie otherwise,
                 and is copied.
             sizes: in its order.
