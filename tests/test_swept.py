@@ -20,6 +20,7 @@ from functa_core import Box, Spec
 from functa_core.meta.learner import MetaConfig
 from functa_core.meta.outer import gradients
 from functa_core.networks import compiled, fastest, passes, products
+from functa_core.networks import swept as swept_layers
 from functa_core.networks.buffers import Buffers
 from functa_core.networks.layers import PlainLayers
 from functa_core.networks.siren import SirenConfig
@@ -49,9 +50,9 @@ def asked_anew():
 
 
 SIZES = [(1, 16), (2, 17), (3, 256), (2, 700)]
-"""Signals and coordinates: fewer and more than a tile of a sweep."""
-TERMS = [1, 3, 16, 17, 20]
-"""Of a sum: few are made in the sweep."""
+"""Signals and coordinates: few, of one block and of several."""
+TERMS = [1, 3, 16, 17, 600]
+"""Of a product: few, some, and more than are multiplied here."""
 
 
 @needs_compiler
@@ -69,7 +70,7 @@ def test_every_line_is_that_of_the_plain_layers(dtype, signals, count, cotangent
         return torch.randn(shape, generator=generator).to(dtype)
 
     few = torch.float32 if terms <= 16 else dtype  # the first and last layer are not rounded
-    matrix = draw(terms, 20, dtype=few).T / 4
+    matrix = draw(terms, 20, dtype=few).T / max(4, terms**0.5)
     g, q = draw(terms, ways, count, dtype=few), draw(terms, traces, count, dtype=few)
     s, c, p = draw(20, traces, count), draw(20, traces, count), draw(20, ways, count)
     a, z = draw(20, ways, count), draw(ways, 20, count).transpose(0, 1)
@@ -145,15 +146,43 @@ def test_sine_and_cosine_over_a_range(far):
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", KINDS)
-def test_threads_change_nothing(dtype):
-    """Not a digit; of lines that are made in the sweep as a whole."""
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_products_of_any_size(data):
+    """Matrices that fill no panel, coordinates that fill no register, and many blocks of them."""
+    units, terms = (data.draw(st.integers(1, most), name) for most, name in ((70, "W"), (600, "V")))
+    signals, n = data.draw(st.integers(1, 3), "G"), data.draw(st.integers(16, 1500), "n")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((terms, signals, n), generator=generator)
+    matrix = torch.randn((units, terms), generator=generator) / terms**0.5
+    if data.draw(st.booleans(), "transposed"):
+        matrix = matrix.T.contiguous().T
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(swept_layers, "SHORT", 16)
+        patch.setattr(swept_layers, "WIDE", 600)
+        torch.set_num_threads(data.draw(st.integers(1, 3), "threads"))
+        ones = torch.ones(units, signals, n)
+        found, total = swept(torch.float32).fold(matrix, x, ones)
+    torch.set_num_threads(threads)
+    expected = torch.einsum("wv,vgn->wgn", matrix.double(), x.double())
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=3e-5)
+    torch.testing.assert_close(total.double(), expected.sum(dim=-1), rtol=0, atol=2e-3)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("dtype", "terms"), [(torch.float32, 3), (torch.float32, 40), (torch.bfloat16, 3)]
+)
+def test_threads_change_nothing(dtype, terms):
+    """Not a digit; of lines whose products are made in the sweep, and so are their sums."""
     generator = torch.Generator().manual_seed(0)
     s, c, a, z = torch.randn((4, 64, 2, 900), generator=generator).to(dtype).unbind()
-    matrix, few = (
-        torch.randn((64, 3), generator=generator),
-        torch.randn((3, 2, 900), generator=generator),
+    matrix, below = (
+        torch.randn((64, terms), generator=generator),
+        torch.randn((terms, 2, 900), generator=generator),
     )
+    few, square = below[:3], torch.randn((64, 64), generator=generator)
     layers, before, found = swept(dtype), torch.get_num_threads(), []
     try:
         for threads in (1, 3):
@@ -161,10 +190,12 @@ def test_threads_change_nothing(dtype):
             bent = a.clone()
             found.append(
                 [
-                    *layers.wave(matrix, few, torch.ones(64, 2), keep=True),
-                    *layers.back(matrix, few, c),
-                    *layers.bend(matrix, few, s, c, bent, z),
-                    *(bent, layers.mix(matrix.T, s), layers.share(few, s)),
+                    *layers.wave(matrix, below, torch.ones(64, 2), keep=True),
+                    *layers.back(matrix, below, c),
+                    *layers.bend(matrix, below, s, c, bent, z),
+                    *(bent, layers.mix(matrix.T[:3], s), layers.share(few, s)),
+                    *layers.fold(matrix, below, c),
+                    *layers.along(square, s.clone(), z, c),
                 ]
             )
     finally:
@@ -218,9 +249,11 @@ class Halved(Plain):
 
 
 @needs_compiler
+@pytest.mark.parametrize("widest", [swept_layers.WIDE, 8])
 @pytest.mark.parametrize("width", [20, 32])
-def test_an_operator_may_use_autocast(width, monkeypatch):
-    """Whichever library it is that multiplies."""
+def test_an_operator_may_use_autocast(width, widest, monkeypatch):
+    """Whoever it is that multiplies."""
+    monkeypatch.setattr(swept_layers, "WIDE", widest)
     expected = outcome(Halved, True, None, width)[0]
     monkeypatch.setattr(products, "_onednn", lambda: False)
     assert float(outcome(Halved, True, None, width)[0]) == pytest.approx(float(expected), rel=1e-2)
@@ -287,5 +320,6 @@ def test_the_source_is_in_the_package():
     """What is compiled is installed with it."""
     settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     packaged = settings["tool"]["setuptools"]["package-data"]["functa_core"]
-    source = compiled.SOURCE.relative_to(Path(functa_core.__file__).parent)
-    assert str(source) in packaged
+    for source in (compiled.SOURCE, compiled.PRODUCT):
+        path = source.relative_to(Path(functa_core.__file__).parent)
+        assert any(path.match(pattern) for pattern in packaged)

@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
-SHAPES = 8
+SHAPES = 10
 """Of so many shapes buffers are kept: an update has a few, of whole and last groups and pieces."""
 _Key = tuple[tuple[int, ...], torch.dtype, torch.device]
 

@@ -14,30 +14,63 @@ import shlex
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from functa_core.cache import cached, fingerprint
 
 SOURCE = Path(__file__).with_name("sweep.c")
+PRODUCT = SOURCE.with_name("product.h")
 # No -ffast-math: what is infinite or not a number has to stay so.
 FLAGS = ("-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math")
 DEFINED = {torch.float32: (), torch.bfloat16: ("-DHALF",)}
 """How to compile for each type of numbers that it can be had for."""
 
 FEW = 16
-"""Most terms, coordinates or channels, of a sum that is made in a sweep itself."""
-LINES = {
-    "wave": (5, 4),
-    "fold": (6, 5),
-    "along": (4, 5),
-    "bend": (9, 6),
-    "mix": (3, 3),
-    "share": (3, 3),
-}
-"""How many arrays each function takes, and then how many sizes; the number of threads is last."""
+"""Most channels of the output layer's products, and coordinates of the first, that have loops of
+their own."""
+BLOCK = 128
+"""Most coordinates that are multiplied together, and summed on their own."""
 PATIENCE = 60
-"""Seconds that a compiler may take; it takes a third of one."""
+"""Seconds that a compiler may take; it takes less than one."""
+
+
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
+
+
+def _fields(names: str, kind: Any) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in names.split()]
+
+
+class Work(ctypes.Structure):
+    """`work` of `product.h`."""
+
+    _fields_ = [
+        *_fields("matrix", _POINTER),
+        *_fields("down right", _SIZE),
+        *_fields("x", _POINTER),
+        *_fields("terms units signals n", _SIZE),
+        *_fields("room", _POINTER),
+        *_fields("threads", ctypes.c_int),
+    ]
+
+
+class Array(ctypes.Structure):
+    """`array` of `sweep.c`."""
+
+    _fields_ = [*_fields("first", _POINTER), *_fields("rows n", _SIZE)]
+
+
+class Layer(ctypes.Structure):
+    """`layer` of `sweep.c`."""
+
+    _fields_ = [
+        *_fields("result sine cosine a x along", Array),
+        *_fields("shift total", _POINTER),
+        *_fields("units signals", _SIZE),
+        *_fields("given", ctypes.c_int),
+    ]
 
 
 class NoSweeps(Exception):
@@ -65,7 +98,8 @@ def loaded(dtype: torch.dtype) -> ctypes.CDLL:
     try:
         return _declared(ctypes.CDLL(str(_kept(dtype) / "sweep.so")))
     except subprocess.CalledProcessError as error:
-        raise NoSweeps(f"{shlex.join(error.cmd)}: {error.stderr.strip()}") from error
+        said = f"{shlex.join(error.cmd)}\n{error.stderr.strip()}"
+        raise NoSweeps(f"{error.cmd[0]} ended with exit code {error.returncode}\n{said}") from error
     # Of folders and files, of `CC`, of a home that nobody knows, of names that are not in there.
     except (OSError, ValueError, RuntimeError, AttributeError, subprocess.TimeoutExpired) as error:
         raise NoSweeps(str(error)) from error
@@ -74,7 +108,7 @@ def loaded(dtype: torch.dtype) -> ctypes.CDLL:
 def _kept(dtype: torch.dtype) -> Path:
     """The folder with the library, which is made if there is none."""
     command = shlex.split(os.environ.get("CC") or "cc")
-    flags = [*FLAGS, f"-DFEW={FEW}", *DEFINED[dtype], *_widest()]
+    flags = [*FLAGS, f"-DFEW={FEW}", f"-DBLOCK={BLOCK}", *DEFINED[dtype], *_widest()]
 
     def make(folder: Path) -> None:
         # Not linked with a library for threads: PyTorch has loaded its own, and one pool of threads
@@ -84,7 +118,9 @@ def _kept(dtype: torch.dtype) -> Path:
         _run([*command, "-shared", str(compiled), "-lm", "-o", str(linked)])
         compiled.unlink()
 
-    key = fingerprint(SOURCE.read_bytes(), " ".join([*command, *flags]), _processor())
+    key = fingerprint(
+        SOURCE.read_bytes(), PRODUCT.read_bytes(), " ".join([*command, *flags]), _processor()
+    )
     return cached(f"sweep-{key}", make)
 
 
@@ -102,11 +138,18 @@ def _run(command: list[str]) -> None:
 
 def _declared(found: ctypes.CDLL) -> ctypes.CDLL:
     """With what its functions take."""
-    for name, (arrays, sizes) in LINES.items():
-        line = getattr(found, name)
-        line.argtypes = [ctypes.c_void_p] * arrays + [ctypes.c_int64] * sizes + [ctypes.c_int]
-        line.restype = None
+    for name in ("wave", "fold", "along", "bend"):
+        _declare(found, name, ctypes.POINTER(Work), ctypes.POINTER(Layer))
+    for name in ("mix", "share"):
+        _declare(found, name, *[_POINTER] * 3, *[_SIZE] * 3, ctypes.c_int)
+    _declare(found, "sweep_sums", _SIZE, result=_SIZE)
+    _declare(found, "sweep_room", _SIZE, _SIZE, ctypes.c_int, result=_SIZE)
     return found
+
+
+def _declare(found: ctypes.CDLL, name: str, *takes: Any, result: Any = None) -> None:
+    function = getattr(found, name)
+    function.argtypes, function.restype = takes, result
 
 
 def _widest() -> list[str]:

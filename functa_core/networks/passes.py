@@ -170,7 +170,7 @@ class SirenPasses:
         return features, trace
 
     def backward(
-        self, trace: Trace, residual: Float[Tensor, "K n C"]
+        self, trace: Trace, residual: Float[Tensor, "K n C"], *, leave: bool = False
     ) -> Iterator[tuple[Float[Tensor, "W K n"], Float[Tensor, "W K n"], Float[Tensor, "W K"]]]:
         """a_l, g_l and Σ g_l from the last hidden layer to the first.
 
@@ -179,13 +179,14 @@ class SirenPasses:
         Args:
             trace: of the forward pass.
             residual: r.
+            leave: the g_l to the caller too.
         """
         matrix, below, taken = self.last.T, _units_first(residual), list[Tensor]()
         for layer in reversed(range(len(self.weights))):
             a, g, total = self.layers.back(matrix, below, trace.cosines[layer])
             yield a, g, total
             self.buffers.give(taken)  # never the residual, which is the caller's
-            matrix, below, taken = self.weights[layer].T, g, [g]
+            matrix, below, taken = self.weights[layer].T, g, [] if leave else [g]
         self.buffers.give(taken)
 
     def tangent(
@@ -243,8 +244,8 @@ class SirenPasses:
             by_weight = self._share(layer + 1, below, sine)
             if cotangent is not None and x is not None:
                 by_weight += self._share(layer + 1, cotangent, x)
-            found.append(by_weight)
             top = layer + 1 == len(self.weights)
+            found.append(by_weight if top else by_weight.mul_(self.w0))
             self.buffers.give(given[1:] if top else given)  # never `upper`, which is the caller's
             shift = self.w0 * total
             shifts.append(shift)
@@ -261,7 +262,7 @@ class SirenPasses:
         """Sums over coordinates for the weights of a layer above the first, or of the output."""
         if layer == len(self.weights):
             return self.layers.share(cotangent, x)
-        return self.w0 * product(_flat(cotangent), _flat(x)).to(self.offset.dtype)
+        return product(_flat(cotangent), _flat(x)).to(self.offset.dtype)
 
     def _features(self, x: Float[Tensor, "W G n"]) -> Float[Tensor, "G n C"]:
         return self.layers.mix(self.last, x).permute(1, 2, 0)

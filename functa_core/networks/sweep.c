@@ -1,22 +1,21 @@
-/* What follows a layer's product, in one sweep over its coordinates; `swept.py` has the Python of it.
+/* A layer of each of the network's passes in one sweep: the product and, of each row of it, what
+ * follows while it is near; `swept.py` has the Python of it.
  *
  * The equations are those of `passes.py`. An array (W, G, n) is read and written row by row: a row
  * is one unit of one signal at its n coordinates. No sum is shared by threads, so that results do
  * not depend on how many there are.
  *
  * Compiled twice: numbers are float, or with -DHALF bfloat16, of which all arithmetic is in float.
- * FEW is given by who compiles it.
+ * FEW and BLOCK are given by who compiles it.
  */
 
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
+
+#include "product.h"
 
 #if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA)
 #error "without instructions for a product and a sum at once, PyTorch's own operations are faster"
 #endif
-
-typedef int64_t size;
 
 #ifdef HALF
 typedef uint16_t number;
@@ -72,193 +71,228 @@ static inline void circle(float x, float *sine, float *cosine)
     memcpy(cosine, &b, 4);
 }
 
-/* A row is worked on in tiles, in float, so that what several loops need stays where it is near. */
-#define TILE 256
+/* Coordinates that are worked on together where no product is made. */
+#define ROW 512
+_Static_assert(BLOCK <= ROW, "lines have room for a block");
 
-/* Where a line's product comes from: an array that holds it, which the line's result replaces, or
- * a sum of at most FEW terms, made here: matrix (W, V) times x (V, G, n), always float. */
+/* An array (W, K, n) of G signals: K is G, or 1 for an array that all share, or several for each. */
 typedef struct {
-    const float *matrix, *x;
-    size terms;
-} few;
+    number *first; /* NULL if it is not used */
+    size rows, n;  /* K and n; n may be 1 for a number that all coordinates share */
+} array;
 
-static inline void take(float *to, const number *from, few product, size units, size row, size rows,
-                        size start, size n, size length)
+/* What the lines read and write, by the names of the equations. `result` is where the product is if
+ * there is one already, and takes what becomes of it; G is its signals. */
+typedef struct {
+    array result, sine, cosine, a, x, along;
+    const float *shift; /* (W, G) */
+    float *total;       /* (blocks of a signal, W, G), the sums of each; at last (W, G), of all */
+    size units, signals;
+    int given; /* whether the product is there */
+} layer;
+
+/* The first of a place's rows in an array; the next unit's is `below` further. */
+static inline number *here(const layer *l, array of, place at)
 {
-    size at = row * n + start;
-    if (!product.terms) {
-#pragma omp simd
-        for (size i = 0; i < length; i++)
-            to[i] = wide(from[at + i]);
-        return;
-    }
-    size per_unit = rows / units;
-    const float *m = product.matrix + row / per_unit * product.terms;
-    const float *x = product.x + row % per_unit * n + start;
-    memset(to, 0, length * sizeof *to);
-    for (size v = 0; v < product.terms; v++)
-#pragma omp simd
-        for (size i = 0; i < length; i++)
-            to[i] += m[v] * x[v * per_unit * n + i];
+    size each = of.rows == l->signals ? at.signal : at.signal * of.rows / l->signals;
+    size row = at.unit * of.rows + each;
+    return of.first + row * of.n + (of.n == 1 ? 0 : at.start);
+}
+#define below(array) (l->array.rows * l->array.n)
+
+static inline float *total_of(const layer *l, place at)
+{
+    return l->total + (at.block * l->units + at.unit) * l->signals + at.signal;
 }
 
-static inline size shorter(size a, size b) { return a < b ? a : b; }
-
-/* sin and cos of z plus the shift of its row; z (W, G, n) becomes the sine, the cosine is written
- * where there is room for it. */
-void wave(number *z, const float *shift, number *cosine, const float *matrix, const float *x,
-          size terms, size units, size signals, size n, int threads)
+static inline void wave_row(float *sum, float shift, number *s, number *c, size n)
 {
-    few product = {matrix, x, terms};
-    size rows = units * signals;
-#pragma omp parallel for num_threads(threads)
-    for (size row = 0; row < rows; row++)
-        for (size start = 0; start < n; start += TILE) {
-            size length = shorter(TILE, n - start), at = row * n + start;
-            float sum[TILE], other[TILE], most = 0;
-            take(sum, z, product, units, row, rows, start, n, length);
+    float other[ROW], most = 0;
 #pragma omp simd reduction(max : most)
-            for (size i = 0; i < length; i++) {
-                sum[i] += shift[row];
-                float far = fabsf(sum[i]);
-                most = far > most ? far : most;
-            }
-            if (most < FAR) {
-#pragma omp simd
-                for (size i = 0; i < length; i++)
-                    circle(sum[i], sum + i, other + i);
-            } else {
-                for (size i = 0; i < length; i++) {
-                    other[i] = cosf(sum[i]);
-                    sum[i] = sinf(sum[i]);
-                }
-            }
-#pragma omp simd
-            for (size i = 0; i < length; i++)
-                z[at + i] = narrow(sum[i]);
-            if (cosine) {
-#pragma omp simd
-                for (size i = 0; i < length; i++)
-                    cosine[at + i] = narrow(other[i]);
-            }
-        }
-}
-
-/* g = a c and Σ g. a and g are (W, K, n) and may be the same; c is that too, or of all K (W, 1, n). */
-void fold(number *a, const number *cosine, number *g, float *total, const float *matrix,
-          const float *x, size terms, size units, size signals, size cosines, size n, int threads)
-{
-    few product = {matrix, x, terms};
-    size rows = units * signals;
-#pragma omp parallel for num_threads(threads)
-    for (size row = 0; row < rows; row++) {
-        const number *c = cosine + (cosines == 1 ? row / signals : row) * n;
-        float sum = 0;
-        for (size start = 0; start < n; start += TILE) {
-            size length = shorter(TILE, n - start), at = row * n + start;
-            float own[TILE];
-            take(own, a, product, units, row, rows, start, n, length);
-            if (terms && a != g) {
-#pragma omp simd
-                for (size i = 0; i < length; i++)
-                    a[at + i] = narrow(own[i]);
-            }
-#pragma omp simd reduction(+ : sum)
-            for (size i = 0; i < length; i++) {
-                float folded = own[i] * wide(c[start + i]);
-                g[at + i] = narrow(folded);
-                sum += folded;
-            }
-        }
-        total[row] = sum;
+    for (size i = 0; i < n; i++) {
+        sum[i] += shift;
+        float far = fabsf(sum[i]);
+        most = far > most ? far : most;
     }
-}
-
-/* z += t and x = c z. t is (W, K, 1) or (W, K, n), c as in `fold`. */
-void along(number *z, const number *direction, const number *cosine, number *x, size units,
-           size signals, size cosines, size directions, size n, int threads)
-{
-#pragma omp parallel for num_threads(threads)
-    for (size row = 0; row < units * signals; row++) {
-        const number *c = cosine + (cosines == 1 ? row / signals : row) * n;
-        const number *t = direction + row * directions;
-        number *moved = z + row * n, *waved = x + row * n;
-        if (directions == 1) {
-            float by = wide(t[0]);
+    if (most < FAR) {
 #pragma omp simd
-            for (size i = 0; i < n; i++) {
-                float y = wide(moved[i]) + by;
-                moved[i] = narrow(y);
-                waved[i] = narrow(wide(c[i]) * y);
-            }
-        } else {
-#pragma omp simd
-            for (size i = 0; i < n; i++) {
-                float y = wide(moved[i]) + wide(t[i]);
-                moved[i] = narrow(y);
-                waved[i] = narrow(wide(c[i]) * y);
-            }
-        }
-    }
-}
-
-/* What one of the K takes from q, a ż sin z; its ẋ = c ż, and a becomes a c. */
-static inline void bend_tile(float *q, const number *s, const number *c, number *a, const number *z,
-                             number *x, size directions, size n)
-{
-    if (directions == 1) {
-        float along = wide(z[0]);
-#pragma omp simd
-        for (size i = 0; i < n; i++) {
-            float kept = wide(a[i]), cosine = wide(c[i]);
-            q[i] -= kept * along * wide(s[i]);
-            a[i] = narrow(kept * cosine);
-            x[i] = narrow(along * cosine);
-        }
+        for (size i = 0; i < n; i++)
+            circle(sum[i], sum + i, other + i);
     } else {
-#pragma omp simd
         for (size i = 0; i < n; i++) {
-            float kept = wide(a[i]), cosine = wide(c[i]), along = wide(z[i]);
-            q[i] -= kept * along * wide(s[i]);
-            a[i] = narrow(kept * cosine);
-            x[i] = narrow(along * cosine);
+            other[i] = cosf(sum[i]);
+            sum[i] = sinf(sum[i]);
+        }
+    }
+#pragma omp simd
+    for (size i = 0; i < n; i++)
+        s[i] = narrow(sum[i]);
+    if (c) {
+#pragma omp simd
+        for (size i = 0; i < n; i++)
+            c[i] = narrow(other[i]);
+    }
+}
+
+/* sin and cos of z plus the shift of its row; the cosine where it is kept. */
+static void wave_line(const void *what, float *sums, place at)
+{
+    const layer *l = what;
+    const float *shift = l->shift + at.unit * l->signals + at.signal;
+    number *s = here(l, l->result, at), *c = l->cosine.first ? here(l, l->cosine, at) : NULL;
+    for (size k = 0; k < at.units; k++)
+        wave_row(sums + k * BLOCK, shift[k * l->signals], s + k * below(result),
+                 c ? c + k * below(cosine) : NULL, at.length);
+}
+
+/* x = c p and Σ c p, where p is the product. Without an x of its own it is in p's place. */
+static void fold_line(const void *what, float *sums, place at)
+{
+    const layer *l = what;
+    const number *c = here(l, l->cosine, at);
+    number *p = here(l, l->result, at), *x = l->x.first ? here(l, l->x, at) : p;
+    float *totals = total_of(l, at);
+    for (size k = 0; k < at.units; k++) {
+        float total = 0, *sum = sums + k * BLOCK;
+        if (x != p && !l->given) {
+#pragma omp simd
+            for (size i = 0; i < at.length; i++)
+                p[i] = narrow(sum[i]);
+        }
+#pragma omp simd reduction(+ : total)
+        for (size i = 0; i < at.length; i++) {
+            float folded = sum[i] * wide(c[i]);
+            x[i] = narrow(folded);
+            total += folded;
+        }
+        totals[k * l->signals] = total;
+        c += below(cosine), p += below(result), x += below(result);
+    }
+}
+
+/* The numbers of a row in float, or its only one for all. */
+static inline void read(float *to, array of, const number *from, size length)
+{
+    if (of.n == 1)
+        for (size i = 0; i < length; i++)
+            to[i] = wide(*from);
+    else
+        for (size i = 0; i < length; i++)
+            to[i] = wide(from[i]);
+}
+
+/* ż is the product plus what is along, and x = c ż. */
+static void along_line(const void *what, float *sums, place at)
+{
+    const layer *l = what;
+    const number *c = here(l, l->cosine, at), *t = here(l, l->along, at);
+    number *z = here(l, l->result, at), *x = here(l, l->x, at);
+    for (size k = 0; k < at.units; k++) {
+        float along[ROW], *sum = sums + k * BLOCK;
+        read(along, l->along, t, at.length);
+#pragma omp simd
+        for (size i = 0; i < at.length; i++) {
+            float moved = sum[i] + along[i];
+            z[i] = narrow(moved);
+            x[i] = narrow(wide(c[i]) * moved);
+        }
+        c += below(cosine), t += below(along), z += below(result), x += below(x);
+    }
+}
+
+/* q = c p - Σ a ż sin z, the sum over all rows that are the signal's, and Σ q; ẋ = c ż; a becomes
+ * a c. ż is what is along. */
+static void bend_line(const void *what, float *sums, place at)
+{
+    const layer *l = what;
+    const number *s = here(l, l->sine, at), *c = here(l, l->cosine, at), *z = here(l, l->along, at);
+    number *a = here(l, l->a, at), *x = here(l, l->x, at), *result = here(l, l->result, at);
+    float *totals = total_of(l, at);
+    size each = l->a.rows / l->signals;
+    for (size k = 0; k < at.units; k++) {
+        float total = 0, t[ROW], *q = sums + k * BLOCK;
+#pragma omp simd
+        for (size i = 0; i < at.length; i++)
+            q[i] *= wide(c[i]);
+        for (size m = 0; m < each; m++) {
+            read(t, l->along, z + m * l->along.n, at.length);
+            number *am = a + m * l->a.n, *xm = x + m * l->x.n;
+#pragma omp simd
+            for (size i = 0; i < at.length; i++) {
+                float kept = wide(am[i]), cosine = wide(c[i]);
+                q[i] -= kept * t[i] * wide(s[i]);
+                am[i] = narrow(kept * cosine);
+                xm[i] = narrow(t[i] * cosine);
+            }
+        }
+#pragma omp simd reduction(+ : total)
+        for (size i = 0; i < at.length; i++) {
+            result[i] = narrow(q[i]);
+            total += q[i];
+        }
+        totals[k * l->signals] = total;
+        s += below(sine), c += below(cosine), z += below(along), a += below(a), x += below(x),
+            result += below(result);
+    }
+}
+
+/* A place's rows of all arrays. */
+static void wish_rows(wishes *list, const void *what, place at)
+{
+    const layer *l = what;
+    const array *all[] = {&l->result, &l->sine, &l->cosine, &l->a, &l->x, &l->along};
+    for (size k = 0; k < (size)(sizeof all / sizeof *all); k++) {
+        array of = *all[k];
+        if (!of.first || of.n == 1)
+            continue;
+        const number *row = here(l, of, at);
+        for (size i = 0; i < at.units; i++, row += of.rows * of.n)
+            for (size rest = of.rows, m = 0; rest > 0; rest -= l->signals, m++)
+                wish(list, row + m * of.n, at.length * sizeof *row);
+    }
+}
+
+/* The lines of a product that there is already, row by row. */
+static void each_row(const work *w, handle *line, const layer *l)
+{
+#pragma omp parallel for num_threads(w->threads)
+    for (size index = 0; index < w->units * w->signals; index++) {
+        float sum[ROW] __attribute__((aligned(64)));
+        place at = {index / w->signals, 1, index % w->signals, 0, 0, 0};
+        for (; at.start < w->n; at.block++, at.start += ROW) {
+            at.length = least(ROW, w->n - at.start);
+            read(sum, l->result, here(l, l->result, at), at.length);
+            line(l, sum, at);
         }
     }
 }
 
-/* q = c p - Σ a ż sin z in p's place, Σ q, and ẋ = c ż; a becomes a c. p, s and c are (W, G, n), a and
- * ẋ (W, K, n) and ż (W, K, 1) or (W, K, n), where K is G, or G is 1 and the sum is over all K. */
-void bend(number *p, const number *sine, const number *cosine, number *a, const number *z, number *x,
-          float *total, const float *matrix, const float *factor, size terms, size units,
-          size signals, size cotangents, size directions, size n, int threads)
+static void sweep(const work *w, handle *line, const layer *l)
 {
-    few product = {matrix, factor, terms};
-    size rows = units * signals, each = cotangents / signals;
-#pragma omp parallel for num_threads(threads)
-    for (size row = 0; row < rows; row++) {
-        float sum = 0;
-        for (size start = 0; start < n; start += TILE) {
-            size length = shorter(TILE, n - start), at = row * n + start;
-            float q[TILE];
-            take(q, p, product, units, row, rows, start, n, length);
-#pragma omp simd
-            for (size i = 0; i < length; i++)
-                q[i] *= wide(cosine[at + i]);
-            for (size k = row * each; k < (row + 1) * each; k++) {
-                size own = k * n + start;
-                bend_tile(q, sine + at, cosine + at, a + own,
-                          z + k * directions + (directions == 1 ? 0 : start), x + own, directions,
-                          length);
-            }
-#pragma omp simd reduction(+ : sum)
-            for (size i = 0; i < length; i++) {
-                p[at + i] = narrow(q[i]);
-                sum += q[i];
-            }
-        }
-        total[row] = sum;
-    }
+    if (l->given)
+        each_row(w, line, l);
+    else
+        multiply(w, line, wish_rows, l);
+    if (!l->total)
+        return;
+    size rows = w->units * w->signals, parts = l->given ? quotient(w->n, ROW) : blocks(w->n);
+    for (size part = 1; part < parts; part++)
+        for (size row = 0; row < rows; row++)
+            l->total[row] += l->total[part * rows + row];
 }
+
+/* The memory that is needed: (W, G)s of sums for n coordinates, and numbers of room. There are at
+ * least as many blocks as tiles. */
+size sweep_sums(size n) { return blocks(n); }
+size sweep_room(size units, size terms, int threads) { return room_for(units, terms, threads); }
+
+void wave(const work *w, const layer *l) { sweep(w, wave_line, l); }
+void fold(const work *w, const layer *l) { sweep(w, fold_line, l); }
+void along(const work *w, const layer *l) { sweep(w, along_line, l); }
+void bend(const work *w, const layer *l) { sweep(w, bend_line, l); }
+
+/* Columns of the two products with few rows, which are one thread's. */
+#define TILE 256
 
 /* The output layer: y (C, n) is m (C, W) times x (W, n), for at most FEW channels. */
 void mix(const float *matrix, const number *x, float *y, size channels, size units, size n,
@@ -266,7 +300,7 @@ void mix(const float *matrix, const number *x, float *y, size channels, size uni
 {
 #pragma omp parallel for num_threads(threads)
     for (size start = 0; start < n; start += TILE) {
-        size length = shorter(TILE, n - start);
+        size length = least(TILE, n - start);
         float sum[FEW][TILE] = {{0}};
         for (size w = 0; w < units; w++)
             for (size c = 0; c < channels; c++) {
@@ -288,7 +322,7 @@ void share(const float *r, const number *x, float *share, size channels, size un
     for (size w = 0; w < units; w++) {
         float sum[FEW] = {0};
         for (size start = 0; start < n; start += TILE) {
-            size length = shorter(TILE, n - start);
+            size length = least(TILE, n - start);
             for (size c = 0; c < channels; c++) {
                 float part = 0;
 #pragma omp simd reduction(+ : part)

@@ -1,36 +1,42 @@
-"""What follows a layer's product in one sweep, on a processor, by compiled C (`sweep.c`).
+"""A layer's product and what follows it in one sweep, on a processor, by compiled C (`sweep.c`).
 
 PyTorch takes a sine and a cosine one after the other, each with its own way into the interval where
-it can be had, and reads and writes memory for each operation. Taken together in one sweep they cost
-a seventh, and the longest line of the equations a half.
+it can be had, and reads and writes memory for each operation. In one sweep they cost a seventh of
+that, and the longest line of the equations a half; when the sweep makes the product too, its result
+is never read from memory again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ctypes import CDLL
+from ctypes import CDLL, byref
 
 import attrs
 import torch
 from torch import Tensor
 
 from functa_core.networks.buffers import Buffers
-from functa_core.networks.compiled import FEW
+from functa_core.networks.compiled import FEW, Array, Layer, Work
 from functa_core.networks.layers import Layers, PlainLayers, multiplied
 
 ALONE = 2**14
-"""Numbers up to which one thread is sooner done than several are told."""
+"""Sums of `FEW` terms up to which one thread is sooner done than several are told."""
 NARROW = 16
 """Coordinates of a signal below which a row is too short to be worth a loop of its own."""
+SHORT = 48
+"""Coordinates of a signal below which a library multiplies faster: to it all signals are one."""
+WIDE = 512
+"""Terms up to which a block of columns stays near enough to be multiplied here."""
+WRITTEN = ("a", "x")
+"""Arrays that lines change: a copy would be changed in their place."""
 
 
 @attrs.frozen(eq=False)
 class SweptLayers(Layers):
-    """See `Layers`. Products with few terms are part of the sweep, and float32 whatever is kept.
+    """See `Layers`. A sweep calculates in float32, whatever is kept.
 
     Attributes:
-        plain: for what has many terms and is of another type than what is kept, and for signals
-            with few coordinates.
+        plain: for signals with few coordinates, and for an output of many channels.
         sweeps: the functions of `sweep.c` for the type that is kept.
         buffers: where memory comes from.
     """
@@ -43,60 +49,52 @@ class SweptLayers(Layers):
         self, matrix: Tensor, x: Tensor, shift: Tensor, *, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
         """See `Layers`."""
-        if not self._suits(matrix, x):
+        if x.shape[2] < NARROW:
             return self.plain.wave(matrix, x, shift, keep=keep)
-        z, factors, terms = self._product(matrix, x)
-        cosine = self.buffers.take(z.shape, z) if keep else None
-        self._do(self.sweeps.wave, [z, shift.float(), cosine, *factors], terms, *z.shape)
-        return z, cosine
+        cosine = self._memory(matrix, x) if keep else None
+        return self._sweep("wave", matrix, x, shift=shift.float(), cosine=cosine), cosine
 
     def back(self, matrix: Tensor, g: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
-        if not self._suits(matrix, g):
+        if g.shape[2] < NARROW:
             return self.plain.back(matrix, g, cosine)
-        a, factors, terms = self._product(matrix, g)
-        bent = self.buffers.take(a.shape, a)
-        return a, bent, self._fold(a, cosine, bent, factors, terms)
+        bent, total = self._memory(matrix, g), self._totals(matrix, g)
+        a = self._sweep("fold", matrix, g, total=total, cosine=cosine, x=bent)
+        return a, bent, total[0]
 
     def along(
         self, matrix: Tensor, x: Tensor, direction: Tensor, cosine: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if not self._suits(matrix, x):
+        if x.shape[2] < NARROW:
             return self.plain.along(matrix, x, direction, cosine)
-        z = self._multiplied(matrix, x)
-        assert x.shape == z.shape
-        direction = direction.to(z.dtype)
-        sizes = (*z.shape[:2], cosine.shape[1], direction.shape[2], z.shape[2])
-        self._do(self.sweeps.along, [z, direction, cosine, x], *sizes)
-        return z, x
+        assert len(matrix) == len(x)
+        along = direction.to(self.plain.dtype)
+        return self._sweep("along", matrix, x, along=along, cosine=cosine, x=x), x
 
     def fold(self, matrix: Tensor, q: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if not self._suits(matrix, q):
+        if q.shape[2] < NARROW:
             return self.plain.fold(matrix, q, cosine)
-        p, factors, terms = self._product(matrix, q)
-        return p, self._fold(p, cosine, p, factors, terms)
+        total = self._totals(matrix, q)
+        return self._sweep("fold", matrix, q, total=total, cosine=cosine), total[0]
 
     def bend(
         self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
-        if not self._suits(matrix, q):
+        if q.shape[2] < NARROW:
             return self.plain.bend(matrix, q, sine, cosine, a, z)
-        p, factors, terms = self._product(matrix, q)
-        x = self.buffers.take(a.shape, a)
-        total = p.new_empty(p.shape[:2], dtype=torch.float32)
-        sizes = (terms, *p.shape[:2], a.shape[1], z.shape[2], p.shape[2])
-        self._do(self.sweeps.bend, [p, sine, cosine, a, z, x, total, *factors], *sizes)
-        return p, total, x
+        x, total = self.buffers.take(a.shape, a), self._totals(matrix, q)
+        arrays = {"sine": sine, "cosine": cosine, "a": a, "along": z, "x": x}
+        return self._sweep("bend", matrix, q, total=total, **arrays), total[0], x
 
     def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""
         if len(matrix) > FEW:
             return self.plain.mix(matrix, x)
         result = matrix.new_empty((len(matrix), *x.shape[1:]))
-        self._do(self.sweeps.mix, [matrix, x, result], *matrix.shape, x[0].numel())
+        self._few(self.sweeps.mix, [matrix, x, result], *matrix.shape, x[0].numel())
         return result
 
     def share(self, few: Tensor, x: Tensor) -> Tensor:
@@ -104,49 +102,117 @@ class SweptLayers(Layers):
         if len(few) > FEW:
             return self.plain.share(few, x)
         result = few.new_empty((len(few), len(x)))
-        self._do(self.sweeps.share, [few, x, result], *result.shape, x[0].numel())
+        self._few(self.sweeps.share, [few, x, result], *result.shape, x[0].numel())
         return result
 
-    def _suits(self, matrix: Tensor, x: Tensor) -> bool:
-        """Whether their product is made in the sweep or of the type that is kept, in long rows."""
-        kept = matrix.shape[1] <= FEW or matrix.dtype == self.plain.dtype
-        return kept and x.shape[-1] >= NARROW
+    def _memory(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """For something as long as their product, of the type that is kept."""
+        like = x.new_empty(0, dtype=self.plain.dtype)
+        return self.buffers.take((len(matrix), *x.shape[1:]), like)
 
-    def _multiplied(self, matrix: Tensor, x: Tensor) -> Tensor:
-        """Of the type that is kept whatever it is multiplied in: an operator may use autocast."""
-        return multiplied(matrix, x).to(self.plain.dtype)
-
-    def _product(self, matrix: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor | None], int]:
-        """What a line works on: the product, or memory for it, its factors and how many terms."""
-        if matrix.shape[1] > FEW:
-            return self._multiplied(matrix, x), [None, None], 0
-        like = matrix.new_empty(0, dtype=self.plain.dtype)
-        memory = self.buffers.take((len(matrix), *x.shape[1:]), like)
-        return memory, [matrix.float(), x.float()], matrix.shape[1]
-
-    def _fold(
-        self, a: Tensor, cosine: Tensor, into: Tensor, factors: list[Tensor | None], terms: int
+    def _sweep(
+        self,
+        line: str,
+        matrix: Tensor,
+        factor: Tensor,
+        *,
+        shift: Tensor | None = None,
+        total: Tensor | None = None,
+        **arrays: Tensor | None,
     ) -> Tensor:
-        """g = a c, and the sums that it gives."""
-        total = a.new_empty(a.shape[:2], dtype=torch.float32)
-        sizes = (terms, *a.shape[:2], cosine.shape[1], a.shape[2])
-        self._do(self.sweeps.fold, [a, cosine, into, total, *factors], *sizes)
-        return total
-
-    def _do(self, line: Callable[..., None], arrays: Sequence[Tensor | None], *sizes: int) -> None:
         """One line of the equations.
 
         Args:
-            line: one of the sweeps.
-            arrays: in its order. What is written is in one piece; what is read may lie otherwise,
-                and is copied.
-            sizes: in its order.
+            line: a function of `sweep.c`.
+            matrix, factor: what is multiplied.
+            shift, total, arrays: what its `layer` has, by its names. What is written is in one
+                piece; what is read may lie otherwise, and is copied.
+
+        Returns:
+            The `result`.
         """
+        threads = torch.get_num_threads()
+        own = _is_made_here(matrix, factor)
+        if own:
+            factor, result = factor.float().contiguous(), self._memory(matrix, factor)
+        else:
+            # Of the type that is kept whatever it is multiplied in: an operator may use autocast.
+            result = multiplied(matrix, factor).to(self.plain.dtype)
+        given = {k: each for k, each in arrays.items() if each is not None}
+        assert all(each.dtype == self.plain.dtype for each in given.values())
+        assert all(given[k].is_contiguous() for k in WRITTEN if k in given)
         # Held until the line is done: a copy would be gone otherwise.
-        there = [None if each is None else each.contiguous() for each in arrays]
-        most = max(each.numel() for each in there if each is not None)
-        line(
-            *(None if each is None else each.data_ptr() for each in there),
-            *sizes,
-            1 if most <= ALONE else torch.get_num_threads(),
+        there = {k: each.contiguous() for k, each in given.items()}
+        shift = None if shift is None else shift.contiguous()
+        layer = Layer(
+            result=_array(result),
+            shift=_address(shift),
+            total=_address(total),
+            units=len(matrix),
+            signals=factor.shape[1],
+            given=not own,
+            **{name: _array(each) for name, each in there.items()},
         )
+        room = self._room(matrix, threads) if own else None
+        work = _work(matrix, factor, room, threads)
+        getattr(self.sweeps, line)(byref(work), byref(layer))
+        self.buffers.give([] if room is None else [room])
+        return result
+
+    def _room(self, matrix: Tensor, threads: int) -> Tensor:
+        """For what a product copies: alike for all layers of a network, whatever goes into them."""
+        most = max(matrix.shape)
+        return self.buffers.take((self.sweeps.sweep_room(most, min(most, WIDE), threads),), matrix)
+
+    def _totals(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """Memory for sums over coordinates: the first (W, G) takes them, the others help."""
+        sums = self.sweeps.sweep_sums(x.shape[2])
+        return x.new_empty((sums, len(matrix), x.shape[1]), dtype=torch.float32)
+
+    def _few(self, line: Callable[..., None], arrays: Sequence[Tensor], *sizes: int) -> None:
+        """One of the two products with few rows."""
+        there = [each.contiguous() for each in arrays]
+        most = max(each.numel() for each in there)
+        line(
+            *(each.data_ptr() for each in there),
+            *sizes,
+            1 if _alone(most) else torch.get_num_threads(),
+        )
+
+
+def _is_made_here(matrix: Tensor, factor: Tensor) -> bool:
+    """Whether the sweep makes their product, which is sooner done or of another type."""
+    terms = matrix.shape[1]
+    return matrix.dtype == torch.float32 and (
+        terms <= FEW or (terms <= WIDE and factor.shape[2] >= SHORT)
+    )
+
+
+def _work(matrix: Tensor, factor: Tensor, room: Tensor | None, threads: int) -> Work:
+    """A product to be made in a room, or without one there already."""
+    (units, terms), (signals, n) = matrix.shape, factor.shape[1:]
+    down, right = matrix.stride()
+    return Work(
+        matrix=matrix.data_ptr(),
+        down=down,
+        right=right,
+        x=factor.data_ptr(),
+        terms=terms,
+        units=units,
+        signals=signals,
+        n=n,
+        room=_address(room),
+        threads=1 if _alone(units * signals * n * (terms // FEW + 1)) else threads,
+    )
+
+
+def _array(tensor: Tensor) -> Array:
+    return Array(tensor.data_ptr(), *tensor.shape[1:])
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _alone(numbers: int) -> bool:
+    return numbers <= ALONE
