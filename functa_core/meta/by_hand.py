@@ -296,7 +296,7 @@ class _StartDerivatives(torch.autograd.Function):
         trace, each, kept = ctx.kept or _derived(passes, ctx.coords, ctx.modulations)[1]
         ctx.kept = None
         upper, *slopes = gradients
-        waves, _ = passes.tangent(trace, [passes.w0 * slope for slope in slopes])
+        waves, _ = passes.tangent(trace, slopes)
         total = _Sum()
         total.add(*passes.second(trace, upper, (each, kept, waves)))
         passes.buffers.give([*trace.tensors(), *kept, *waves[1:]])
@@ -306,15 +306,19 @@ class _StartDerivatives(torch.autograd.Function):
 def _derived(
     passes: SirenPasses, coords: Tensor, modulations: Tensor
 ) -> tuple[Tensor, tuple[Trace, Tensor, list[Tensor]], list[Tensor]]:
-    """Features, what the way back needs (trace, cotangents, a_l), and derivatives."""
+    """Features, what the way back needs (trace, cotangents, a_l), and derivatives.
+
+    The frequency w0 of the shifts is in the cotangents, and so in all that they become.
+    """
     features, trace = passes.forward(coords, modulations)
     channels = features.shape[-1]
-    units = torch.eye(channels, dtype=features.dtype, device=features.device)
+    units = passes.w0 * torch.eye(channels, dtype=features.dtype, device=features.device)
     each = units.unsqueeze(1).expand(-1, features.shape[1], -1)
     kept, found = [], []
-    for a, g, _ in passes.backward(trace, each):
+    leave = passes.dtype == features.dtype  # else what is found is a copy
+    for a, g, _ in passes.backward(trace, each, leave=leave):
         kept.append(a)
-        found.append(passes.w0 * g.to(features.dtype))
+        found.append(g.to(features.dtype))
     return features, (trace, each, kept[::-1]), found[::-1]
 
 
