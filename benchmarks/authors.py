@@ -19,6 +19,7 @@ import json
 import re
 import sys
 import types
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from functa_core.bench.case import Asked, Case
 from functa_core.bench.implementation import Implementation, Work
 from functa_core.bench.machine import hardware, versions
 from functa_core.bench.peers.in_jax import Jax
-from functa_core.bench.timing import interleaved
+from functa_core.bench.timing import interleaved, sample
 from functa_core.discovery.loading import load_plugin
 
 SECONDS = 60.0
@@ -198,7 +199,8 @@ def main() -> None:
     before, after = losses[ours.name]
     np.testing.assert_allclose(losses[theirs.name][0], after, rtol=1e-5)  # theirs tell it after
     np.testing.assert_allclose(losses["theirs without the fit for the log"], [before, after], 1e-5)
-    timed = interleaved(works, SECONDS)
+    samplers = {name: partial(sample, who, work) for name, (who, work) in works.items()}
+    timed = interleaved(samplers, SECONDS)
     base = timed[ours.name].median
     found = {
         "hardware": hardware(torch.device("cpu")),

@@ -29,7 +29,7 @@ from functa_core.bench.case import Asked
 from functa_core.bench.machine import hardware, versions
 from functa_core.bench.memory import peak_bytes
 from functa_core.bench.ours import Functa
-from functa_core.bench.timing import interleaved
+from functa_core.bench.timing import interleaved, sample
 from functa_core.discovery.loading import load_plugin
 from functa_core.meta.learner import build_learner
 from functa_core.meta.outer import update
@@ -90,12 +90,13 @@ def points() -> Iterator[tuple[str, Any, Asked]]:
 def measured(asked: Asked) -> dict[str, Any]:
     """One case: seconds, their spread between quartiles, and bytes."""
     who = Functa(asked.case(CPU))
-    works = {"update": (who, who.updating()), "encode": (who, who.encoding())}
-    for _, work in works.values():
+    works = {"update": who.updating(), "encode": who.encoding()}
+    for work in works.values():
         work()
+    samplers = {name: partial(sample, who, work) for name, work in works.items()}
     found: dict[str, Any] = {
         name: {"seconds": timed.median, "spread": timed.spread, "rounds": len(timed.seconds)}
-        for name, timed in interleaved(works, SECONDS).items()
+        for name, timed in interleaved(samplers, SECONDS).items()
     }
     return {**found, "peak_bytes": peak_bytes(asked, "functa")}
 

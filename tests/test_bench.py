@@ -1,6 +1,7 @@
 """The benchmark: what is counted, who is refused or absent, what is written; no time counts."""
 
 import importlib.util
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from functa_core.bench import host, ours
 from functa_core.bench import measure as measuring
-from functa_core.bench import ours
 from functa_core.bench.case import Asked
 from functa_core.bench.counting import update_multiply_adds
+from functa_core.bench.host import Apart
+from functa_core.bench.implementation import Absent
 from functa_core.bench.kinds import KINDS, REFERENCE, Kind
 from functa_core.bench.measure import Effort, measure
 from functa_core.bench.memory import peak_bytes
@@ -24,7 +27,9 @@ from functa_core.bench.run import run
 from functa_core.discovery.loading import load_plugin
 
 CPU = torch.device("cpu")
-NO_TIME = Effort({"update": 0.0, "encode": 0.0, "decode": 0.0}, memory=False, shrink=64)
+NO_TIME = Effort(
+    {"update": 0.0, "encode": 0.0, "decode": 0.0}, memory=False, apart=False, shrink=64
+)
 NETWORK = {"width": 16, "depth": 4, "latent_dim": 8}
 GPU = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
@@ -206,6 +211,68 @@ spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 @pytest.mark.slow  # processes that import torch
+def test_each_implementation_in_a_process_of_its_own_has_the_same_numbers(monkeypatch):
+    kinds = [kind for kind in KINDS if kind.name in ("functa", "autograd loop")]
+    monkeypatch.setattr(measuring, "KINDS", kinds)
+    here = measure(tiny(), CPU, NO_TIME)
+    monkeypatch.setattr(measuring, "Here", None)
+    apart = measure(tiny(), CPU, attrs.evolve(NO_TIME, apart=True))
+    for one, other in zip(here, apart, strict=True):
+        assert other.reason is None
+        assert other.median > 0
+        assert other.error <= measuring.TOLERANCE[one.operation]
+        assert other.loss == pytest.approx(one.loss)
+
+
+@pytest.mark.slow
+def test_an_implementation_whose_process_ends_is_absent_and_the_others_are_timed(monkeypatch):
+    """While it is timed, which is when memory is short."""
+    kinds = [kind for kind in KINDS if kind.name in ("functa", "autograd loop")]
+    monkeypatch.setattr(measuring, "KINDS", kinds)
+    seconds = Apart.seconds
+
+    def dies(self, operation, calls):
+        if operation == "encode" and self.name == "autograd loop":
+            self.process.kill()
+        return seconds(self, operation, calls)
+
+    monkeypatch.setattr(Apart, "seconds", dies)
+    rows = measure(tiny(), CPU, attrs.evolve(NO_TIME, apart=True))
+    by_name = {(row.operation, row.implementation): row for row in rows}
+    assert by_name["update", "autograd loop"].median > 0
+    for operation in ("encode", "decode"):
+        row = by_name[operation, "autograd loop"]
+        assert row.median is row.loss is None
+        assert row.reason == "its process ended with exit code -9, most likely for want of memory"
+    assert all(row.median > 0 for row in rows if row.implementation == "functa")
+
+
+class Unsendable(Exception):
+    """Cannot be made again from what it is pickled as."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (Absent("not here"), Absent, "not here"),
+        (MemoryError(), Absent, "there is not enough memory"),
+        (Unsendable("this", "that"), host.Failed, "this and that"),
+    ],
+)
+def test_errors_of_another_process_are_told(error, kind, said):
+    def work():
+        raise error
+
+    told = pickle.loads(pickle.dumps(host._outcome(work)))
+    assert type(told) is kind
+    assert said in str(told)
+    assert host._outcome(lambda: 1) == 1
+
+
+@pytest.mark.slow
 def test_peaks_are_of_an_update():
     asked = tiny(batch=8, width=128)
     ours, loop = (peak_bytes(asked, name) for name in ("functa", "autograd loop"))

@@ -26,13 +26,11 @@ class Implementation(ABC):
         case: what it does its work on.
         name: as in the results.
         dtype: in which most of the work is done.
-        exact: whether its numbers must be those of ours in float32, up to rounding.
     """
 
     case: Case
     name: str
     dtype: str = "float32"
-    exact: bool = True
 
     @abstractmethod
     def __init__(self, case: Case) -> None:

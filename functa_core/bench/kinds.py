@@ -22,12 +22,14 @@ class Kind:
         dtype: likewise.
         ours: whether it is this project's.
         make: from a case; raises `Absent`.
+        exact: whether its numbers must be those of ours in float32, up to rounding.
     """
 
     name: str
     dtype: str
     ours: bool
     make: Callable[[Case], Implementation]
+    exact: bool = True
 
 
 def _in_jax(case: Case) -> Implementation:
@@ -37,14 +39,14 @@ def _in_jax(case: Case) -> Implementation:
     return Jax(case)
 
 
-def _kind(cls: Any, ours: bool) -> Kind:
-    return Kind(cls.name, cls.dtype, ours, cls)
+def _kind(cls: Any, ours: bool, exact: bool = True) -> Kind:
+    return Kind(cls.name, cls.dtype, ours, cls, exact)
 
 
 KINDS = (
     _kind(Functa, ours=True),
-    _kind(FunctaBfloat16, ours=True),
-    _kind(FunctaGaussNewton, ours=True),
+    _kind(FunctaBfloat16, ours=True, exact=False),
+    _kind(FunctaGaussNewton, ours=True, exact=False),
     Kind("functa in JAX", "float32", ours=False, make=_in_jax),
     _kind(AutogradLoop, ours=False),
     _kind(VmapGrad, ours=False),

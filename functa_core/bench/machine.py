@@ -55,7 +55,7 @@ def _sweep() -> str:
     try:
         loaded(torch.float32)
     except NoSweeps as error:
-        return f"not compiled: {error}"
+        return f"not compiled: {str(error).partition(chr(10))[0]}"  # what follows has paths
     return "compiled"
 
 

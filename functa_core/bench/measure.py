@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
 
 import attrs
-import numpy as np
 import torch
 from torch import Tensor
 
 from functa_core.bench.case import Asked, Case
-from functa_core.bench.implementation import Absent, Implementation, Work
+from functa_core.bench.host import WORKS, Apart, Here, Host
+from functa_core.bench.implementation import Absent
 from functa_core.bench.kinds import KINDS, REFERENCE, Kind
 from functa_core.bench.memory import peak_bytes
 from functa_core.bench.timing import interleaved
@@ -22,16 +23,7 @@ from functa_core.errors import lacks_memory
 
 TOLERANCE = {"update": 1e-5, "encode": 1e-3, "decode": 1e-4}
 """Relative to the largest number. Losses are means and agree best; latents are differences."""
-CHECKED = 2
-"""Updates that are compared: the second one's loss shows the gradients of the first."""
-
 T = TypeVar("T")
-
-WORKS: Mapping[str, Callable[[Implementation], Work]] = {
-    "update": lambda who: who.updating(),
-    "encode": lambda who: who.encoding(),
-    "decode": lambda who: who.decoding(),
-}
 
 
 @attrs.frozen
@@ -41,12 +33,14 @@ class Effort:
     Attributes:
         seconds: of timing for each operation, beyond the fewest rounds.
         memory: whether to measure peaks.
+        apart: whether each implementation has a process of its own, on a processor.
         until: as `time.monotonic` has it; nothing is begun after it. None for no end.
         shrink: see `ceilings`.
     """
 
     seconds: Mapping[str, float] = {"update": 20.0, "encode": 6.0, "decode": 4.0}
     memory: bool = True
+    apart: bool = True
     until: float | None = None
     shrink: int = 1
 
@@ -99,38 +93,46 @@ def measure(asked: Asked, device: torch.device, effort: Effort) -> list[Row]:
         effort: how long.
     """
     case = asked.case(device)
-    present: dict[str, Implementation] = {}
+    hosts: dict[str, Host] = {}
     peaks: dict[str, int | None] = {}
     reasons: dict[str, str] = {}
-    for kind in KINDS:
-        try:
-            present[kind.name] = attempt(effort, partial(kind.make, case))
-            if effort.memory:
-                peaks[kind.name] = attempt(effort, partial(_peak, asked, present[kind.name]))
-        except Absent as error:
-            present.pop(kind.name, None)
-            reasons[kind.name] = str(error)
-    rows = []
-    for operation in WORKS:
-        found = _operation(case, operation, present, effort)
+    with ExitStack() as stack:
         for kind in KINDS:
-            row = found.get(kind.name) or _row(case, operation, kind, reason=reasons.get(kind.name))
-            if operation == "update" and row.reason is None:
-                row = attrs.evolve(row, peak_bytes=peaks.get(kind.name))
-            rows.append(row)
+            try:
+                if effort.memory and device.type != "cuda":
+                    peaks[kind.name] = attempt(effort, partial(peak_bytes, asked, kind.name))
+                host = attempt(effort, partial(_host, asked, case, kind, effort))
+                stack.callback(host.close)
+                if effort.memory and device.type == "cuda":
+                    peaks[kind.name] = attempt(effort, host.device_peak)
+                hosts[kind.name] = host
+            except Absent as error:
+                reasons[kind.name] = str(error)
+        rows = []
+        for operation in WORKS:
+            found = _operation(case, operation, hosts, effort)
+            for kind in KINDS:
+                reason = reasons.get(kind.name)
+                row = found.get(kind.name) or _row(case, operation, kind, reason=reason)
+                if operation == "update" and row.reason is None:
+                    row = attrs.evolve(row, peak_bytes=peaks.get(kind.name))
+                rows.append(row)
     return rows
 
 
-def _peak(asked: Asked, who: Implementation) -> int | None:
-    """A GPU's memory is counted by whoever hands it out; a processor's in a process of its own."""
-    if who.case.device.type == "cuda":
-        return who.device_peak()
-    return peak_bytes(asked, who.name)
+def _host(asked: Asked, case: Case, kind: Kind, effort: Effort) -> Host:
+    if effort.apart and case.device.type == "cpu":
+        return Apart(asked, kind.name)
+    return Here(kind.make(case))
 
 
 def attempt(effort: Effort, work: Callable[[], T]) -> T:
     """The result, or `Absent` if there is no time or no memory for it."""
     effort.check()
+    return _with_memory(work)
+
+
+def _with_memory(work: Callable[[], T]) -> T:
     try:
         return work()
     except Exception as error:
@@ -140,25 +142,25 @@ def attempt(effort: Effort, work: Callable[[], T]) -> T:
 
 
 def _operation(
-    case: Case, operation: str, present: Mapping[str, Implementation], effort: Effort
+    case: Case, operation: str, hosts: Mapping[str, Host], effort: Effort
 ) -> dict[str, Row]:
-    """Rows of an operation, of those implementations that are present."""
+    """Rows of an operation, of those implementations that are there."""
     rows: dict[str, Row] = {}
-    works: dict[str, tuple[Implementation, Work]] = {}
+    works: dict[str, Callable[[int], float]] = {}
     reference: Tensor | None = None
     for kind in KINDS:
-        who = present.get(kind.name)
-        if who is None:
+        host = hosts.get(kind.name)
+        if host is None:
             continue
         try:
-            work, found = attempt(effort, partial(_checked, who, operation))
+            found = attempt(effort, partial(host.check, operation))
             if kind is REFERENCE:
                 reference = found
-            error = compare(who, operation, found, reference)
+            error = compare(kind, operation, found, reference)
         except Absent as error_:
             rows[kind.name] = _row(case, operation, kind, reason=str(error_))
             continue
-        works[kind.name] = (who, work)
+        works[kind.name] = partial(_seconds, rows, kind.name, host, operation)
         loss = float(found[0]) if operation == "update" else None
         rows[kind.name] = _row(case, operation, kind, error=error, loss=loss)
     count = len(case.observations)
@@ -175,33 +177,21 @@ def _operation(
     return rows
 
 
+def _seconds(rows: dict[str, Row], name: str, host: Host, operation: str, calls: int) -> float:
+    """Of a call; of what cannot be done any more the row says why."""
+    try:
+        return _with_memory(partial(host.seconds, operation, calls))
+    except Absent as error:
+        rows[name] = attrs.evolve(rows[name], loss=None, error=None, reason=str(error))
+        raise
+
+
 def _row(case: Case, operation: str, kind: Kind, **rest: Any) -> Row:
     named = case.benchmark.decoding if operation == "decode" else operation
     return Row(case.name, named, kind.name, kind.dtype, **rest)
 
 
-def _checked(who: Implementation, operation: str) -> tuple[Work, Tensor]:
-    """The work, done before, and the numbers it gives: losses, latents or values."""
-    precise = who.precisely()
-    calls = CHECKED if operation == "update" else 1
-    work = WORKS[operation](precise)
-    found = torch.stack([_numbers(precise.finish(work())) for _ in range(calls)])
-    if precise is not who:
-        work = WORKS[operation](who)
-        who.finish(work())
-    return work, found
-
-
-def _numbers(result: Any) -> Tensor:
-    """A result of any library, on the processor."""
-    if isinstance(result, Tensor):
-        return result.detach().cpu()
-    return torch.from_numpy(np.array(result))
-
-
-def compare(
-    who: Implementation, operation: str, found: Tensor, reference: Tensor | None
-) -> float | None:
+def compare(kind: Kind, operation: str, found: Tensor, reference: Tensor | None) -> float | None:
     """How far numbers are from the reference's, relative to its largest; None without one.
 
     Raises:
@@ -211,7 +201,7 @@ def compare(
         return None
     scale = float(reference.abs().max())
     error = float((found.view_as(reference) - reference).abs().max()) / max(scale, 1e-30)
-    if who.exact and (math.isnan(error) or error > TOLERANCE[operation]):
+    if kind.exact and (math.isnan(error) or error > TOLERANCE[operation]):
         raise Absent(
             f"not timed: its {operation} differs from ours by {error:.1e} relative, "
             f"more than {TOLERANCE[operation]:.0e}"

@@ -77,7 +77,6 @@ class FunctaBfloat16(Functa):
 
     name = "functa bfloat16"
     dtype = "bfloat16"
-    exact = False
     options: ClassVar[dict[str, Any]] = {"precision": "bfloat16"}
 
     def __init__(self, case: Case) -> None:
@@ -90,7 +89,6 @@ class FunctaGaussNewton(Functa):
     """The same with one damped Gauss–Newton step in training; not the same mathematics."""
 
     name = "functa gauss-newton"
-    exact = False
     options: ClassVar[dict[str, Any]] = {"solver": "gauss-newton"}
 
     def __init__(self, case: Case) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import numpy as np
 
-from functa_core.bench.implementation import Implementation, Work
+from functa_core.bench.implementation import Absent, Implementation, Work
 
 LEAST_SAMPLE = 0.05
 """Seconds that one sample should last: what is shorter is done several times over."""
@@ -38,24 +38,31 @@ class Timed:
         return float(high - low)
 
 
-def interleaved(
-    works: Mapping[str, tuple[Implementation, Work]], budget: float
-) -> dict[str, Timed]:
+def interleaved(works: Mapping[str, Callable[[int], float]], budget: float) -> dict[str, Timed]:
     """Time each piece of work in turn, round after round: A B C A B C …
 
     What slows the machine down for a while slows all of them, so that ratios of medians stand.
 
     Args:
-        works: what to do, and whose it is; each has been done before, so that nothing is compiled.
+        works: tells the seconds of a call from how many to take the mean of; each has been done
+            before, so that nothing is compiled. What raises `Absent` is left out.
         budget: seconds after which no further round begins, beyond the fewest.
     """
-    calls = {name: _calls(_sample(*work, 1)) for name, work in works.items()}
     seconds: dict[str, list[float]] = {name: [] for name in works}
+    calls = dict.fromkeys(works, 1)
     fewest, most = ROUNDS
-    began, done = time.perf_counter(), 0
+    began, done = time.perf_counter(), -1  # the first round tells how many calls make a sample
     while done < fewest or (done < most and time.perf_counter() - began < budget):
-        for name, work in works.items():
-            seconds[name].append(_sample(*work, calls[name]))
+        for name in list(seconds):
+            try:
+                found = works[name](calls[name])
+            except Absent:
+                del seconds[name]
+                continue
+            if done < 0:
+                calls[name] = _calls(found)
+            else:
+                seconds[name].append(found)
         done += 1
     return {name: Timed(samples) for name, samples in seconds.items()}
 
@@ -64,7 +71,7 @@ def _calls(seconds: float) -> int:
     return max(1, round(LEAST_SAMPLE / max(seconds, 1e-9)))
 
 
-def _sample(implementation: Implementation, work: Work, calls: int) -> float:
+def sample(implementation: Implementation, work: Work, calls: int) -> float:
     """Seconds of a call: one after the other, waiting for the last alone, as training does."""
     began = time.perf_counter()
     for _ in range(calls):
