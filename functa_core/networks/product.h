@@ -26,7 +26,6 @@ typedef int64_t size;
 #define HIGH 8
 #endif
 #define ACROSS 3
-#define SEVERAL 8
 
 typedef float vector __attribute__((vector_size(4 * LANES), may_alias));
 typedef float anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -68,8 +67,9 @@ static inline void wish(wishes *list, const void *first, size bytes)
         list->lines[list->count++] = at;
 }
 
-/* Blocks of one signal, alike in length, and where in it one begins. There are several of short
- * signals too, so that threads can share them. */
+/* Blocks of one signal, alike in length, and where in it one begins. There are several of a short
+ * signal too, so that threads can share them. */
+#define SEVERAL 8
 static inline size blocks(size n)
 {
     return least(quotient(n, LANES * ACROSS), n > SEVERAL * BLOCK ? quotient(n, BLOCK) : SEVERAL);
@@ -199,8 +199,7 @@ static void multiply_panel(const work *w, place at, const float *columns, float 
 
 /* Blocks one after the other, each packed bit by bit while the one before it is multiplied. */
 static void multiply_blocks(const work *w, size first, size last, float *room, handle *handle,
-                            ask *ask,
-                            const void *what)
+                            ask *ask, const void *what)
 {
     float sums[HIGH * BLOCK] __attribute__((aligned(64)));
     size bit = quotient(w->terms, quotient(w->units, HIGH));

@@ -71,7 +71,7 @@ static inline void circle(float x, float *sine, float *cosine)
     memcpy(cosine, &b, 4);
 }
 
-/* Coordinates that are worked on together where no product is made. */
+/* Most coordinates of a row that are worked on together where no product is made. */
 #define ROW 512
 _Static_assert(BLOCK <= ROW, "lines have room for a block");
 
@@ -281,8 +281,8 @@ static void sweep(const work *w, handle *line, const layer *l)
             l->total[row] += l->total[part * rows + row];
 }
 
-/* The memory that is needed: (W, G)s of sums for n coordinates, and numbers of room. There are at
- * least as many blocks as tiles. */
+/* The memory that is needed: for n coordinates so many (W, G) of sums (a signal has as many blocks as
+ * parts of ROW, or more), and numbers of room. */
 size sweep_sums(size n) { return blocks(n); }
 size sweep_room(size units, size terms, int threads) { return room_for(units, terms, threads); }
 
