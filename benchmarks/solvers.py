@@ -292,9 +292,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="sets at once, a thread each")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "solvers.json")
-    parser.add_argument(
-        "--picture", type=Path, default=HERE.parent / "docs" / "pictures" / "solver-curves.png"
-    )
+    parser.add_argument("--picture", type=Path, help="PNG of the curves; none if left out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     effort = Effort(seconds=arguments.seconds, rates=tuple(arguments.rates))
@@ -317,7 +315,8 @@ def main() -> None:
         for name, result in zip(names, results, strict=True):
             found["sets"][name] = result
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-            draw(found, arguments.picture)
+            if arguments.picture is not None:
+                draw(found, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def as_installed(folder: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(["[functa]", *lines]))
 
 
-def python(folder: Path, *arguments: str) -> None:
+def python(folder: Path, *arguments: str) -> str:
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
@@ -164,6 +164,7 @@ def python(folder: Path, *arguments: str) -> None:
         timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("name", ["a1", "x" * 12 + "_" + "y" * 11])
@@ -184,7 +185,9 @@ def test_what_new_makes_passes_its_own_tests(functa, tmp_path, monkeypatch):
     functa("plugins", "new", "sea_level")
     folder = tmp_path / "functa-sea-level"
     as_installed(folder)
-    python(folder, "pytest", "-q", "-p", "no:cacheprovider")
+    said = python(folder, "pytest", "-q", "-p", "no:cacheprovider")
+    assert " passed" in said
+    assert "failed" not in said
 
 
 @pytest.mark.slow

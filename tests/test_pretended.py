@@ -28,6 +28,7 @@ with Pretending():
         except (Mixed, RuntimeError):
             continue
         raise SystemExit(f"{mix} went through")
+print("all refused")
 """
 
 
@@ -51,7 +52,7 @@ def figures_of(run):
 
 @pytest.mark.slow
 def test_the_pretence_tells_both_sides_apart():
-    child("-c", MIXING)
+    assert child("-c", MIXING) == "all refused\n"
 
 
 @pytest.mark.slow

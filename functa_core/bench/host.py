@@ -19,7 +19,8 @@ from torch import Tensor
 
 from functa_core.bench.case import Asked
 from functa_core.bench.implementation import Absent, Implementation, Work
-from functa_core.bench.kinds import KINDS
+from functa_core.bench.kinds import KINDS, Kind
+from functa_core.bench.memory import peak_bytes
 from functa_core.bench.timing import sample
 from functa_core.errors import lacks_memory
 
@@ -53,8 +54,8 @@ class Host(ABC):
         """Of one call of an operation that was checked, the mean of some."""
 
     @abstractmethod
-    def device_peak(self) -> int:
-        """Bytes that an update takes on a GPU."""
+    def peak(self) -> int | None:
+        """Bytes that an update takes at most; see `peak_bytes` and `Implementation.device_peak`."""
 
     @abstractmethod
     def close(self) -> None:
@@ -64,8 +65,19 @@ class Host(ABC):
 class Here(Host):
     """In this process."""
 
-    def __init__(self, who: Implementation) -> None:
-        self.who = who
+    def __init__(self, asked: Asked, kind: Kind, device: torch.device) -> None:
+        """Make it.
+
+        Args:
+            asked: the case.
+            kind: whose implementation.
+            device: where.
+
+        Raises:
+            Absent: it cannot be had.
+        """
+        self.asked = asked
+        self.who = kind.make(asked.case(device))
         self.works: dict[str, Work] = {}
 
     def check(self, operation: str) -> Tensor:
@@ -85,9 +97,11 @@ class Here(Host):
         """See `Host`."""
         return sample(self.who, self.works[operation], calls)
 
-    def device_peak(self) -> int:
-        """See `Host`."""
-        return self.who.device_peak()
+    def peak(self) -> int | None:
+        """See `Host`: a GPU's allocator counts; of a processor's memory a new process tells."""
+        if self.who.case.device.type == "cuda":
+            return self.who.device_peak()
+        return peak_bytes(self.asked, self.who.name)
 
     def close(self) -> None:
         """See `Host`."""
@@ -111,7 +125,7 @@ class Apart(Host):
         Raises:
             Absent: it cannot be had.
         """
-        self.name = implementation
+        self.asked, self.name = asked, implementation
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         given = (other, asked, implementation, torch.get_num_threads())
@@ -132,9 +146,9 @@ class Apart(Host):
         """See `Host`."""
         return float(self._ask("seconds", operation, calls))
 
-    def device_peak(self) -> int:
-        """Not to be had: there is no GPU."""
-        raise NotImplementedError
+    def peak(self) -> int | None:
+        """See `Host`: of a further process, in which nothing was done before."""
+        return peak_bytes(self.asked, self.name)
 
     def close(self) -> None:
         """See `Host`."""
@@ -173,7 +187,7 @@ def _serve(connection: Connection, asked: Asked, implementation: str, threads: i
     hosts: list[Here] = []
 
     def make() -> None:
-        hosts.append(Here(kind.make(asked.case(torch.device("cpu")))))
+        hosts.append(Here(asked, kind, torch.device("cpu")))
 
     connection.send(_outcome(make))
     with suppress(EOFError):

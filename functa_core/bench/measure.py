@@ -17,7 +17,6 @@ from functa_core.bench.case import Asked, Case
 from functa_core.bench.host import WORKS, Apart, Here, Host
 from functa_core.bench.implementation import Absent
 from functa_core.bench.kinds import KINDS, REFERENCE, Kind
-from functa_core.bench.memory import peak_bytes
 from functa_core.bench.timing import interleaved
 from functa_core.errors import lacks_memory
 
@@ -99,12 +98,10 @@ def measure(asked: Asked, device: torch.device, effort: Effort) -> list[Row]:
     with ExitStack() as stack:
         for kind in KINDS:
             try:
-                if effort.memory and device.type != "cuda":
-                    peaks[kind.name] = attempt(effort, partial(peak_bytes, asked, kind.name))
-                host = attempt(effort, partial(_host, asked, case, kind, effort))
+                host = attempt(effort, partial(_host, asked, kind, device, effort))
                 stack.callback(host.close)
-                if effort.memory and device.type == "cuda":
-                    peaks[kind.name] = attempt(effort, host.device_peak)
+                if effort.memory:
+                    peaks[kind.name] = attempt(effort, host.peak)
                 hosts[kind.name] = host
             except Absent as error:
                 reasons[kind.name] = str(error)
@@ -120,10 +117,10 @@ def measure(asked: Asked, device: torch.device, effort: Effort) -> list[Row]:
     return rows
 
 
-def _host(asked: Asked, case: Case, kind: Kind, effort: Effort) -> Host:
-    if effort.apart and case.device.type == "cpu":
+def _host(asked: Asked, kind: Kind, device: torch.device, effort: Effort) -> Host:
+    if effort.apart and device.type == "cpu":
         return Apart(asked, kind.name)
-    return Here(kind.make(case))
+    return Here(asked, kind, device)
 
 
 def attempt(effort: Effort, work: Callable[[], T]) -> T:
