@@ -4,9 +4,9 @@ import itertools
 
 import torch
 
+from functa_core.networks import fused
 from functa_core.networks.buffers import Buffers
 from functa_core.networks.fastest import layers_for
-from functa_core.networks.fused import FusedLayers
 from functa_core.networks.layers import PlainLayers
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -21,11 +21,26 @@ def compare(found, expected):
         assert float((ours.float() - theirs).norm() / theirs.norm()) < 6e-3
 
 
+def compare_few():
+    """Products with a few rows, which are in float32, however many columns there are."""
+    layers = layers_for(DEVICE, HALF, torch.float32, Buffers())
+    plain = PlainLayers(torch.float32, torch.float32, Buffers())
+    for few, (_, many, signals, count) in itertools.product((1, 3, 16, 17), SIZES):
+        count *= 40 if few == 3 else 1
+        x = torch.randn(many, signals, count, device=DEVICE).to(HALF)
+        matrix = torch.randn(few, many, device=DEVICE)
+        found, expected = layers.mix(matrix, x), plain.mix(matrix, x.float())
+        assert float((found - expected).norm() / expected.norm()) < 1e-5
+        left = torch.randn(few, signals, count, device=DEVICE)
+        found, expected = layers.share(left, x), plain.share(left, x.float())
+        assert float((found - expected).norm() / expected.norm()) < 1e-5
+
+
 def main():
     """Every line at every size, for one direction a signal and for one a coordinate."""
     torch.manual_seed(0)
-    fused = layers_for(DEVICE, HALF, torch.float32, Buffers())
-    assert isinstance(fused, FusedLayers)
+    layers = layers_for(DEVICE, HALF, torch.float32, Buffers())
+    assert isinstance(layers, fused.FusedLayers)
     plain = PlainLayers(torch.float32, torch.float32, Buffers())
     for (rows, terms, signals, count), single in itertools.product(SIZES, (True, False)):
         thin = terms < 16
@@ -36,17 +51,23 @@ def main():
         shift = 20 * torch.randn(rows, signals, device=DEVICE)
         wide = matrix.float(), x.float()
         z = z[..., :1] if single else z
-        compare(fused.wave(matrix, x, shift, keep=True), plain.wave(*wide, shift, keep=True))
-        compare(fused.back(matrix, x, c), plain.back(*wide, c.float()))
-        compare(fused.fold(matrix, x, c), plain.fold(*wide, c.float()))
+        compare(layers.wave(matrix, x, shift, keep=True), plain.wave(*wide, shift, keep=True))
+        compare(layers.back(matrix, x, c), plain.back(*wide, c.float()))
+        compare(layers.fold(matrix, x, c), plain.fold(*wide, c.float()))
+        one = c[:, :1].contiguous()  # what all signals share
+        compare(layers.back(matrix, x, one), plain.back(*wide, one.float()))
         if rows == terms:
-            expected = plain.along(matrix.float(), x.float(), z.float(), c.float())
-            compare(fused.along(matrix, x.clone(), z, c), expected)
+            for cosine in (c, one):
+                expected = plain.along(matrix.float(), x.float(), z.float(), cosine.float())
+                compare(layers.along(matrix, x.clone(), z, cosine), expected)
         ours, theirs = a.clone(), a.float()
-        found = fused.bend(matrix, x, s, c, ours, z)
+        found = layers.bend(matrix, x, s, c, ours, z)
         compare(found, plain.bend(*wide, s.float(), c.float(), theirs, z.float()))
         compare([ours], [theirs])
 
 
 if __name__ == "__main__":
+    compare_few()
+    main()
+    fused.MANY = 1  # large tiles for all
     main()

@@ -1,10 +1,11 @@
 """Fused kernels and recorded updates against the plain ways.
 
 On a GPU they run there. Elsewhere Triton's interpreter, where Triton is installed, runs the kernels
-on the processor; nothing can be recorded there.
+on the processor, and its compiler makes them for GPUs that are not there; nothing can be recorded.
 """
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -30,6 +31,30 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an N
 def test_every_line_of_the_kernel_is_that_of_the_plain_layers():
     environment = os.environ | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"})
     subprocess.run([sys.executable, str(HERE / "fused_lines.py")], check=True, env=environment)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernels_compile_for_gpus_and_fit_their_registers(tmp_path, capability):
+    environment = os.environ | {"TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, str(HERE / "fused_compiled.py"), str(capability)]
+    subprocess.run(command, check=True, env=environment)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+def test_the_benchmark_of_kernels_compares_tiles(tmp_path):
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    sizes = ["--width", "16", "--signals", "1", "--coordinates", "32", "--rounds", "1"]
+    program = HERE.parent / "benchmarks" / "kernels.py"
+    command = [sys.executable, str(program), "--device", "cpu", *sizes, "--calls", "1"]
+    subprocess.run([*command, "--out", str(tmp_path)], check=True, env=environment)
+    (path,) = tmp_path.glob("kernels-*.json")
+    found = json.loads(path.read_text())
+    assert set(found["lines"]) == {"wave", "back", "along", "fold", "bend", "mix", "share"}
+    for line in found["lines"].values():
+        assert not line["reasons"]
+        assert len(line["seconds"]) > 1
+        assert min(line["seconds"].values()) > 0
 
 
 def test_nothing_is_recorded_on_a_processor():

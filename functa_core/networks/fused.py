@@ -21,16 +21,61 @@ from functa_core.networks.layers import Layers, PlainLayers
 try:
     import triton
 
-    from functa_core.networks.kernels import line as kernel
+    from functa_core.networks import kernels
 except ImportError:
     triton = None
 
-TILE = (128, 64, 64)
-"""Rows and columns of a result that one program makes, and how much of the sum it takes at once."""
+
+@attrs.frozen
+class Tile:
+    """What one program makes of a result, and how.
+
+    Attributes:
+        rows, columns: of the result.
+        terms: of the sum that are taken at once.
+        warps: of 32 threads, which share it.
+        stages: so many parts of the sum are on their way at once.
+        parts: of the columns, in which what follows the product is done.
+        registers: that a thread may have at most; 0 for no limit.
+    """
+
+    rows: int
+    columns: int
+    terms: int
+    warps: int
+    stages: int
+    parts: int
+    registers: int
+
+    def within(self, rows: int, columns: int, terms: int) -> Tile:
+        """No larger than such a result needs."""
+        columns = min(self.columns, _power(columns))
+        return attrs.evolve(
+            self,
+            rows=min(self.rows, _power(rows)),
+            columns=columns,
+            terms=min(self.terms, _power(terms)),
+            parts=min(self.parts, columns // LEAST),
+        )
+
+
+LARGE = Tile(128, 128, 64, warps=8, stages=3, parts=2, registers=128)
+"""A square one reads its factors least often, which is what limits large layers; so many registers
+let two programs be at work on a multiprocessor, one with its product, one with what follows."""
+SMALL = Tile(128, 64, 64, warps=4, stages=3, parts=2, registers=0)
+"""Where there are too few large ones to keep a GPU busy."""
+MANY = 1024
+"""Large tiles from which on they are taken."""
+LEAST = 16
+"""Rows, columns and terms that a tile has at least."""
 SUMMED = ("back", "fold", "bend")
 """Lines of which the sums over coordinates are needed."""
 THIN = 16
 """Fewest terms of a sum for which the matrix units are used; coordinates and channels have less."""
+MIXED = (16, 128, 32)
+"""As `TILE`, of products that have a few rows alone: at most the first number of them."""
+SHARED = (16, 32, 128, 4096)
+"""The few rows, the many, columns at once, and columns whose sum one program makes."""
 
 
 @cache
@@ -61,32 +106,30 @@ class FusedLayers(Layers):
         """See `Layers`."""
         sine = self._result(matrix, x)
         cosine = self._result(matrix, x) if keep else None
-        self._launch("wave", matrix, x, [sine, cosine], shift=shift.unsqueeze(-1))
+        self._launch(
+            "wave", matrix, x, sine, [] if cosine is None else [cosine], shift=shift.unsqueeze(-1)
+        )
         return sine, cosine
 
     def back(self, matrix: Tensor, g: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
-        if cosine.shape[1] != g.shape[1]:
-            return self.plain.back(matrix, g, cosine)
         a, bent = self._result(matrix, g), self._result(matrix, g)
-        total = self._launch("back", matrix, g, [a, bent], [cosine])
+        total = self._launch("back", matrix, g, a, [bent], [cosine])
         return a, bent, total.sum(dim=-1)
 
     def along(
         self, matrix: Tensor, x: Tensor, direction: Tensor, cosine: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
-        if cosine.shape[1] != x.shape[1]:
-            return self.plain.along(matrix, x, direction, cosine)
         z, wave = self._result(matrix, x), self._result(matrix, x)
-        self._launch("along", matrix, x, [z, wave], [cosine], shift=direction)
+        self._launch("along", matrix, x, z, [wave], [cosine], shift=direction)
         self.buffers.give([x])
         return z, wave
 
     def fold(self, matrix: Tensor, q: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor]:
         """See `Layers`."""
         folded = self._result(matrix, q)
-        total = self._launch("fold", matrix, q, [folded, None], [cosine])
+        total = self._launch("fold", matrix, q, folded, [], [cosine])
         return folded, total.sum(dim=-1)
 
     def bend(
@@ -95,18 +138,53 @@ class FusedLayers(Layers):
         """See `Layers`."""
         if a.shape[1] != q.shape[1]:
             return self.plain.bend(matrix, q, sine, cosine, a, z)
-        bent = self._result(matrix, q)
-        total = self._launch("bend", matrix, q, [bent, a], [cosine, sine, a], shift=z)
-        x = torch.mul(cosine, z, out=self.buffers.take(a.shape, a))
+        bent, x = self._result(matrix, q), self._result(matrix, q)
+        total = self._launch("bend", matrix, q, bent, [a, x], [cosine, sine, a], shift=z)
         return bent, total.sum(dim=-1), x
 
     def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""
-        return self.plain.mix(matrix, x)
+        few, columns, terms = MIXED
+        if len(matrix) > few:
+            return self.plain.mix(matrix, x)
+        count = x[0].numel()
+        result = matrix.new_empty((len(matrix), *x.shape[1:]))
+        kernels.mix[(triton.cdiv(count, columns),)](
+            matrix,
+            x,
+            result,
+            *matrix.shape,
+            count,
+            *matrix.stride(),
+            WIDE=x.numel() >= 2**31,
+            FEW=few,
+            COLUMNS=columns,
+            TERMS=terms,
+        )
+        return result
 
     def share(self, few: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""
-        return self.plain.share(few, x)
+        most, rows, columns, chunk = SHARED
+        if len(few) > most:
+            return self.plain.share(few, x)
+        count = x[0].numel()
+        chunks = triton.cdiv(count, chunk)
+        partial = few.new_empty((chunks, len(few), len(x)))
+        kernels.share[(triton.cdiv(len(x), rows), chunks)](
+            few,
+            x,
+            partial,
+            len(few),
+            len(x),
+            count,
+            WIDE=x.numel() >= 2**31,
+            FEW=most,
+            ROWS=rows,
+            COLUMNS=columns,
+            CHUNK=chunk,
+        )
+        return partial.sum(dim=0)
 
     def _result(self, matrix: Tensor, x: Tensor) -> Tensor:
         """Memory for a layer."""
@@ -118,7 +196,8 @@ class FusedLayers(Layers):
         what: str,
         matrix: Tensor,
         x: Tensor,
-        results: Sequence[Tensor | None],
+        first: Tensor,
+        others: Sequence[Tensor] = (),
         read: Sequence[Tensor] = (),
         shift: Tensor | None = None,
     ) -> Tensor:
@@ -128,34 +207,33 @@ class FusedLayers(Layers):
             what: which.
             matrix: (W, V).
             x: (V, G, n).
-            results: (W, G, n) each, what the line gives.
-            read: (W, G, n) each, what the line needs.
+            first: (W, G, n), what the line gives.
+            others: (W, G, n) each, what it gives besides; at most two.
+            read: (W, G, n) each, what the line needs; the cosines may be of one signal.
             shift: (W, G, #n), added to the product; of "bend" the tangents.
 
         Returns:
             Sums over the coordinates of each tile (W, G, tiles), if the line has any.
         """
         (rows, terms), (_, groups, count) = matrix.shape, x.shape
-        tile = (
-            min(TILE[0], _power(rows)),
-            min(TILE[1], _power(count)),
-            min(TILE[2], _power(terms)),
-        )
+        tile = tile_for(what, rows, terms, groups, count)
         thin = terms < THIN
-        whole = not (rows % tile[0] or count % tile[1] or (terms % tile[2] and not thin))
-        across = triton.cdiv(count, tile[1])
+        whole = not (rows % tile.rows or count % tile.columns or (terms % tile.terms and not thin))
+        across = triton.cdiv(count, tile.columns)
         sums = across if what in SUMMED else 0
         partial = matrix.new_empty((rows, groups, sums), dtype=torch.float32)
-        first, second = results
+        second, third = [*others, *[first] * (2 - len(others))]
         there = [*read, *[read[0] if read else first] * (3 - len(read))]
+        _, signals, each = there[0].shape
         shift = matrix if shift is None else shift.contiguous()
-        kernel[(triton.cdiv(rows, tile[0]) * across, groups)](
+        kernels.line[(triton.cdiv(rows, tile.rows) * across, groups)](
             matrix,
             x,
             *there,
             shift,
             first,
-            first if second is None else second,
+            second,
+            third,
             partial,
             rows,
             terms,
@@ -165,22 +243,39 @@ class FusedLayers(Layers):
             across,
             *matrix.stride(),
             *shift.stride()[:2],
+            signals * each,
+            0 if signals < groups else each,
             LINE=what,
-            SECOND=second is not None,
+            SECOND=bool(others),
             FLAT=shift.ndim < 3 or shift.shape[-1] == 1,
             THIN=thin,
             WHOLE=whole,
             WIDE=max(rows, terms) * groups * count >= 2**31,
             STEPPED=triton.knobs.runtime.interpret,
-            ROWS=tile[0],
-            COLUMNS=tile[1],
-            TERMS=tile[2],
-            num_warps=4,
-            num_stages=4,
+            ROWS=tile.rows,
+            COLUMNS=tile.columns,
+            TERMS=tile.terms,
+            PARTS=tile.parts,
+            **options(tile),
         )
         return partial
 
 
+def tile_for(what: str, rows: int, terms: int, groups: int, count: int) -> Tile:
+    """The tile for a line of the equations, of (rows, terms) times (terms, groups, count)."""
+    large = triton.cdiv(rows, LARGE.rows) * triton.cdiv(count, LARGE.columns) * groups
+    tile = LARGE if large >= MANY and terms >= THIN else SMALL
+    if what == "bend":  # it reads most, and would need more registers than there are
+        tile = attrs.evolve(tile, parts=2 * tile.parts)
+    return tile.within(rows, count, terms)
+
+
+def options(tile: Tile) -> dict[str, int]:
+    """How a tile is compiled."""
+    found = {"num_warps": tile.warps, "num_stages": tile.stages}
+    return found | ({"maxnreg": tile.registers} if tile.registers else {})
+
+
 def _power(number: int) -> int:
-    """The least power of two from it on, at least what a tile may measure."""
-    return max(16, 1 << (number - 1).bit_length())
+    """The least power of two from it on, at least what a tile measures."""
+    return max(LEAST, 1 << (number - 1).bit_length())

@@ -1,6 +1,8 @@
-"""The kernel of `fused.py`, in Triton: one tile of a product, and what follows it.
+"""The kernels of `fused.py`, in Triton.
 
-Arguments in capitals are known when it is compiled:
+`line` makes one tile of a product, and what follows it; `mix` and `share` make the products that
+have a few rows alone, channels or coordinates, and take as long as reading the many rows does.
+Arguments in capitals are known when they are compiled:
 
     LINE      of the equations of `passes.py`: wave, back, along, fold or bend
     SECOND    whether there is a second result
@@ -10,6 +12,9 @@ Arguments in capitals are known when it is compiled:
     WIDE      whether there are more numbers than 32 bits count
     STEPPED   whether Triton's interpreter runs it, on a processor
     ROWS, COLUMNS, TERMS   of a tile
+    PARTS     of its columns, in which what follows is done: the less of registers it needs
+    FEW       a power of two that the few rows are no more than
+    CHUNK     columns that one program sums
 """
 
 import triton
@@ -97,6 +102,111 @@ def _multiplied(
 
 
 @triton.jit
+def _follow(
+    total,
+    cosine,
+    sine,
+    kept,
+    shift,
+    first,
+    second,
+    third,
+    row,
+    column,
+    rows,
+    stride,
+    count,
+    shift_down,
+    cosine_down,
+    LINE: tl.constexpr,
+    SECOND: tl.constexpr,
+    FLAT: tl.constexpr,
+    WHOLE: tl.constexpr,
+    STEPPED: tl.constexpr,
+):
+    """What follows a product, for some columns of a tile; the sums over them where one is made."""
+    inside = (row < rows)[:, None] & (column < count)[None, :]
+    at = row[:, None] * stride + column[None, :]
+    if FLAT:
+        moved = _read(shift + row * shift_down, row < rows, WHOLE)[:, None]
+    else:
+        moved = _read(shift + at, inside, WHOLE)
+    folded = total
+    if LINE == "wave":
+        s, c = _circle(total + moved, STEPPED)
+        _write(first + at, s, inside, WHOLE)
+        if SECOND:
+            _write(second + at, c, inside, WHOLE)
+    else:
+        c = _read(cosine + row[:, None] * cosine_down + column[None, :], inside, WHOLE)
+        if LINE == "along":
+            z = total + moved
+            _write(first + at, z, inside, WHOLE)
+            _write(second + at, c * z, inside, WHOLE)
+        else:
+            folded *= c
+            if LINE == "back":
+                _write(first + at, total, inside, WHOLE)
+                _write(second + at, folded, inside, WHOLE)
+            else:
+                if LINE == "bend":
+                    a = _read(kept + at, inside, WHOLE)
+                    folded -= a * moved * _read(sine + at, inside, WHOLE)
+                    _write(second + at, a * c, inside, WHOLE)
+                    _write(third + at, c * moved, inside, WHOLE)
+                _write(first + at, folded, inside, WHOLE)
+    return tl.sum(folded, axis=1)
+
+
+@triton.jit
+def _in_parts(
+    total,
+    cosine,
+    sine,
+    kept,
+    shift,
+    first,
+    second,
+    third,
+    row,
+    start,
+    rows,
+    stride,
+    count,
+    shift_down,
+    cosine_down,
+    LINE: tl.constexpr,
+    SECOND: tl.constexpr,
+    FLAT: tl.constexpr,
+    WHOLE: tl.constexpr,
+    STEPPED: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    PARTS: tl.constexpr,
+):
+    """`_follow`, part after part of the columns: what one reads is done with before the next."""
+    if PARTS == 1:
+        sums = _follow(
+            total, cosine, sine, kept, shift, first, second, third, row,
+            start + tl.arange(0, COLUMNS), rows, stride, count, shift_down, cosine_down,
+            LINE, SECOND, FLAT, WHOLE, STEPPED,
+        )  # fmt: skip
+    else:
+        HALF: tl.constexpr = COLUMNS // 2
+        left, over = tl.split(tl.permute(tl.reshape(total, (ROWS, 2, HALF)), (0, 2, 1)))
+        sums = _in_parts(
+            left, cosine, sine, kept, shift, first, second, third, row, start, rows, stride, count,
+            shift_down, cosine_down, LINE, SECOND, FLAT, WHOLE, STEPPED, ROWS, HALF, PARTS // 2,
+        )  # fmt: skip
+        sums += _in_parts(
+            over, cosine, sine, kept, shift, first, second, third, row, start + HALF, rows, stride,
+            count, shift_down, cosine_down, LINE, SECOND, FLAT, WHOLE, STEPPED, ROWS, HALF,
+            PARTS // 2,
+        )  # fmt: skip
+    return sums
+
+
+@triton.jit
 def line(
     matrix,
     x,
@@ -106,6 +216,7 @@ def line(
     shift,
     first,
     second,
+    third,
     partial,
     rows,
     terms,
@@ -117,6 +228,8 @@ def line(
     right,
     shift_down,
     shift_over,
+    cosine_down,
+    cosine_over,
     LINE: tl.constexpr,
     SECOND: tl.constexpr,
     FLAT: tl.constexpr,
@@ -127,10 +240,11 @@ def line(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     TERMS: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
     """One tile of one signal. Tiles of the same columns come together: they read the same x."""
-    if WIDE:  # more numbers than 32 bits count
-        stride = stride.to(tl.int64)
+    if WIDE:
+        stride, cosine_down = stride.to(tl.int64), cosine_down.to(tl.int64)
     high = tl.cdiv(rows, ROWS)
     tile, group = tl.program_id(0) // high, tl.program_id(1)
     row = (tl.program_id(0) % high) * ROWS + tl.arange(0, ROWS)
@@ -140,36 +254,78 @@ def line(
         matrix, x + skipped, row, column, rows, terms, count, stride, down, right,
         THIN, WHOLE, STEPPED, ROWS, COLUMNS, TERMS,
     )  # fmt: skip
-    inside = (row < rows)[:, None] & (column < count)[None, :]
-    at = row[:, None] * stride + column[None, :]
-    by = shift + group * shift_over
-    if FLAT:
-        moved = _read(by + row * shift_down, row < rows, WHOLE)[:, None]
-    else:
-        moved = _read(by + at, inside, WHOLE)
-    first += skipped
-    second += skipped
-    if LINE == "wave":
-        s, c = _circle(total + moved, STEPPED)
-        _write(first + at, s, inside, WHOLE)
-        if SECOND:
-            _write(second + at, c, inside, WHOLE)
-    else:
-        c = _read(cosine + skipped + at, inside, WHOLE)
-        if LINE == "along":
-            z = total + moved
-            _write(first + at, z, inside, WHOLE)
-            _write(second + at, c * z, inside, WHOLE)
-        else:
-            folded = total * c
-            if LINE == "back":
-                _write(first + at, total, inside, WHOLE)
-                _write(second + at, folded, inside, WHOLE)
-            else:
-                if LINE == "bend":
-                    a = _read(kept + skipped + at, inside, WHOLE)
-                    folded -= a * moved * _read(sine + skipped + at, inside, WHOLE)
-                    _write(second + at, a * c, inside, WHOLE)
-                _write(first + at, folded, inside, WHOLE)
-            place = partial + (row * groups + group) * across + tile
-            tl.store(place, tl.sum(folded, axis=1), mask=row < rows)
+    cosine += group.to(tl.int64) * cosine_over
+    sine, kept, shift = sine + skipped, kept + skipped, shift + group * shift_over
+    first, second, third = first + skipped, second + skipped, third + skipped
+    sums = _in_parts(
+        total, cosine, sine, kept, shift, first, second, third, row, tile * COLUMNS, rows, stride,
+        count, shift_down, cosine_down, LINE, SECOND, FLAT, WHOLE, STEPPED, ROWS, COLUMNS, PARTS,
+    )  # fmt: skip
+    if LINE == "back" or LINE == "fold" or LINE == "bend":
+        place = partial + (row * groups + group) * across + tile
+        tl.store(place, sums, mask=row < rows)
+
+
+@triton.jit
+def mix(
+    matrix,
+    x,
+    result,
+    few,
+    terms,
+    count,
+    down,
+    right,
+    WIDE: tl.constexpr,
+    FEW: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    TERMS: tl.constexpr,
+):
+    """Some columns of (few, terms) times (terms, count)."""
+    row, k = tl.arange(0, FEW), tl.arange(0, TERMS)
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    stride = count.to(tl.int64) if WIDE else count
+    total = tl.zeros((FEW, COLUMNS), tl.float32)
+    for start in range(0, terms, TERMS):
+        term = start + k
+        use = term < terms
+        inside = (row < few)[:, None] & use[None, :]
+        place = row[:, None] * down + term[None, :] * right
+        left = tl.load(matrix + place, mask=inside, other=0.0)
+        inside = use[:, None] & (column < count)[None, :]
+        over = tl.load(x + term[:, None] * stride + column[None, :], mask=inside, other=0.0)
+        total = tl.dot(left, over.to(tl.float32), total, input_precision="tf32x3")
+    inside = (row < few)[:, None] & (column < count)[None, :]
+    tl.store(result + row[:, None] * stride + column[None, :], total, mask=inside)
+
+
+@triton.jit
+def share(
+    left,
+    x,
+    partial,
+    few,
+    rows,
+    count,
+    WIDE: tl.constexpr,
+    FEW: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Some rows of (few, count) times the transpose of (rows, count), summed over one chunk."""
+    over, row = tl.arange(0, FEW), tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    stride = count.to(tl.int64) if WIDE else count
+    total = tl.zeros((FEW, ROWS), tl.float32)
+    for start in range(0, CHUNK, COLUMNS):
+        column = tl.program_id(1) * CHUNK + start + tl.arange(0, COLUMNS)
+        use = (column < count)[None, :]
+        inside = (over < few)[:, None] & use
+        place = over[:, None] * stride + column[None, :]
+        each = tl.load(left + place, mask=inside, other=0.0)
+        inside = (row < rows)[:, None] & use
+        place = row[:, None] * stride + column[None, :]
+        many = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+        total = tl.dot(each, tl.trans(many), total, input_precision="tf32x3")
+    place = partial + (tl.program_id(1) * few + over[:, None]) * rows + row[None, :]
+    tl.store(place, total, mask=(over < few)[:, None] & (row < rows)[None, :])
