@@ -27,6 +27,7 @@ from functa_core.console import ticking
 from functa_core.encoding import Encoder, encode
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.outer import rate, update
+from functa_core.meta.precision import kept_type
 from functa_core.runs.batches import Batches
 from functa_core.runs.opening import Session
 from functa_core.runs.starting import open_session
@@ -77,7 +78,7 @@ def fitted(session: Session, learner: Learner, precision: str) -> tuple[Tensor, 
         batch=meta.encode_batch,
         chunk=meta.chunk,
         device=session.device,
-        precision=meta.kept,
+        precision=kept_type(precision, learner.network, session.device),
     )
     latents, psnr = encode(encoder, session.test.select(places), f"fit in {precision}")
     return latents, float(psnr.double().mean())

@@ -36,6 +36,7 @@ from functa_core.dataset import Dataset
 from functa_core.encoding import Encoder
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.outer import psnr_db, rate, update
+from functa_core.meta.precision import kept_type
 from functa_core.runs.batches import Batches
 from functa_core.runs.config import RunConfig, read_yaml
 from functa_core.runs.opening import Session
@@ -46,6 +47,7 @@ HERE = Path(__file__).parent
 SOLVERS = ("meta-sgd", "gauss-newton")
 STEPS = (1, 2, 3, 5, 10)
 """Inner steps of a fit, of which the end of training is scored."""
+CPU = torch.device("cpu")
 TICKS = 1_000_000
 """Steps that the rate falls in: it follows the time, not the updates, which nobody knows before."""
 
@@ -128,8 +130,8 @@ class Contender:
             l2_weight=meta.l2_weight,
             batch=meta.encode_batch,
             chunk=meta.chunk,
-            device=torch.device("cpu"),
-            precision=meta.kept,
+            device=CPU,
+            precision=kept_type(meta.precision, self.learner.network, CPU),
         )
         found: dict[int, list[torch.Tensor]] = {step: [] for step in steps}
         for _, observations in encoder.batches(signals):

@@ -1,14 +1,17 @@
 """The command line on a pretended GPU, where there is none.
 
     python tests/pretended.py run --modality clips
+    PRETENDED=8.0 python tests/pretended.py run --modality clips
 
 The processor does all the work, but a tensor that was moved to "cuda" says that it is there, mixes
 with tensors of the processor no more than a GPU's would, and becomes no array before it is moved
-back. What only a GPU has (its kernels, recordings, speed) is not pretended.
+back. What only a GPU has (its kernels, recordings, speed) is not pretended. The second line's GPU
+is of a later kind, which multiplies bfloat16.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -97,9 +100,10 @@ def _generator(device: Any = "cpu") -> torch.Generator:
 
 
 def install() -> None:
-    """Let PyTorch say that there is one GPU, too old for kernels of our own."""
+    """Let PyTorch say that there is one GPU, without kernels of our own."""
     import functa_core.latents.training
     import functa_core.modality
+    import functa_core.networks.fastest
     from functa_core.meta.recording import Recording
 
     cuda: Any = torch.cuda
@@ -107,9 +111,12 @@ def install() -> None:
     cuda.is_available = lambda: True
     cuda.device_count = lambda: 1
     cuda.set_device = lambda device: None
-    cuda.get_device_capability = lambda device=None: (7, 0)
+    kind = tuple(int(part) for part in os.environ.get("PRETENDED", "7.0").split("."))
+    cuda.get_device_capability = lambda device=None: kind
     cuda.get_device_name = lambda device=None: "pretended"
     torch.__future__.set_overwrite_module_params_on_conversion(True)
+    layers: Any = functa_core.networks.fastest
+    layers.usable = lambda device: False
     changed: Any = Recording
     changed.do = lambda self, work, given, what, learner: work(given)
     for module in (functa_core.modality, functa_core.latents.training):

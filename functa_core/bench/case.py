@@ -14,6 +14,7 @@ from functa_core.benchmark import Benchmark
 from functa_core.dataset import DataSource
 from functa_core.encoding import Encoder
 from functa_core.meta.learner import Learner, MetaConfig, build_learner
+from functa_core.meta.precision import kept_type
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
 from functa_core.networks.siren import SirenConfig
@@ -59,7 +60,7 @@ class Case:
             self.modality,
             self.observations,
             l2_weight=self.meta.l2_weight,
-            precision=(meta or self.meta).kept,
+            precision=self._kept(learner, meta),
         )
 
     def encoder(self, learner: Learner, meta: MetaConfig | None = None) -> Encoder:
@@ -72,8 +73,11 @@ class Case:
             batch=len(self.observations),
             chunk=self.meta.chunk,
             device=self.device,
-            precision=(meta or self.meta).kept,
+            precision=self._kept(learner, meta),
         )
+
+    def _kept(self, learner: Learner, meta: MetaConfig | None) -> torch.dtype | None:
+        return kept_type((meta or self.meta).precision, learner.network, self.device)
 
     def fitted(self) -> Case:
         """The same with those observations alone that a fit after training reads."""

@@ -38,10 +38,10 @@ class TorchImplementation(Implementation):
 
 
 class Functa(TorchImplementation):
-    """The default engine, at the case's own options."""
+    """The engine at the case's own options, but in float32 everywhere: what peers calculate in."""
 
     name = "functa"
-    options: ClassVar[dict[str, Any]] = {}
+    options: ClassVar[dict[str, Any]] = {"precision": "float32"}
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -73,7 +73,7 @@ class Functa(TorchImplementation):
 
 
 class FunctaBfloat16(Functa):
-    """The same in bfloat16, where the engine offers it."""
+    """The same in bfloat16: what `functa` trains in on GPUs unless told otherwise."""
 
     name = "functa bfloat16"
     dtype = "bfloat16"
@@ -89,7 +89,7 @@ class FunctaGaussNewton(Functa):
     """The same with one damped Gauss–Newton step in training; not the same mathematics."""
 
     name = "functa gauss-newton"
-    options: ClassVar[dict[str, Any]] = {"solver": "gauss-newton"}
+    options: ClassVar[dict[str, Any]] = {"precision": "float32", "solver": "gauss-newton"}
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-import torch
 from torch import Generator, nn
 
 from functa_core.meta.gauss_newton import GaussNewton
 from functa_core.meta.inner import InnerSolver, MetaSGD
+from functa_core.meta.precision import PRECISIONS
 from functa_core.meta.recording import Recording
 from functa_core.modality import Spec, seeded
 from functa_core.networks.base import Network
@@ -80,10 +80,11 @@ class MetaConfig:
         low=1,
     )
     precision: str = option(
-        "float32",
+        "auto",
         "of products between hidden layers, and of what is kept for the way back; bfloat16 halves "
-        "both on hardware that has it, at three digits",
-        choices=("float32", "bfloat16"),
+        "both on hardware that has it, at three digits. auto: bfloat16 on GPUs that have it, "
+        "float32 elsewhere",
+        choices=PRECISIONS,
     )
     checkpoint_every: int = option(200, "updates between two checkpoints", low=1)
     log_every: int = option(20, "updates between two lines of metrics.jsonl", low=1)
@@ -98,11 +99,6 @@ class MetaConfig:
     chunk: int | None = option(
         1024, "observations of a signal held in memory at once after training; null for all", low=1
     )
-
-    @property
-    def kept(self) -> torch.dtype | None:
-        """The precision as `Problem` takes it; None for the weights' own."""
-        return None if self.precision == "float32" else getattr(torch, self.precision)
 
 
 class Learner(nn.Module):

@@ -62,7 +62,10 @@ class ModulatedNetwork(Network):
         """Give up the memory that passes use again. Default: there is none."""
 
     def passed(self) -> list[Tensor]:
-        """The parameters that `passes` go through, in their order. Default: none."""
+        """The parameters that `passes` go through, in their order; none where there are no passes.
+
+        Default: none.
+        """
         return []
 
     @abstractmethod

@@ -98,17 +98,18 @@ class LatentModulatedSiren(ModulatedNetwork):
 
     def passes(self, dtype: torch.dtype | None = None) -> SirenPasses | None:
         """By hand where shifts alone are modulated."""
-        if self.modulate_scale:
+        parameters = self.passed()
+        if not parameters:
             return None
-        return SirenPasses.of(self.passed(), self.w0, self.output_offset, self._memory, dtype)
+        return SirenPasses.of(parameters, self.w0, self.output_offset, self._memory, dtype)
 
     def forget(self) -> None:
         """Begin with new buffers."""
         self._memory = Buffers()
 
     def passed(self) -> list[Tensor]:
-        """Weight and bias of each layer in turn."""
-        return list(self.layers.parameters())
+        """Weight and bias of each layer in turn, where shifts alone are modulated."""
+        return [] if self.modulate_scale else list(self.layers.parameters())
 
     def slope(self, latent: Float[Tensor, "1 *latent"]) -> Float[Tensor, "M Z"]:
         """Derivatives of the modulations by the latent; the map itself, if that is linear."""

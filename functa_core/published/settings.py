@@ -82,6 +82,7 @@ class Settings:
             "lr_final": 1.0,  # their Adam keeps its rate
             "clip": None,
             "l2_weight": l2_weight,
+            "precision": "float32",  # of what was published, wherever it is looked at
             "latent_noise": self._default("model", "noise_std"),
             **self._rates(),
         }

@@ -11,6 +11,7 @@ from functa_core.dataset import Dataset
 from functa_core.distributed import largest_share
 from functa_core.meta.learner import Learner
 from functa_core.meta.memory import Plan, chosen
+from functa_core.meta.precision import kept_type
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
 from functa_core.observations import Observations
@@ -55,15 +56,16 @@ class Batches:
 
     def problem(self, learner: Learner, batch: Observations, step: int, part: slice) -> Problem:
         """The fit of some signals of update `step`'s batch, where the batch is."""
+        device = next(learner.parameters()).device
         whole = Problem(
             network=learner.network,
             modality=self.modality,
             observations=batch,
             l2_weight=self.config.meta.l2_weight,
-            precision=self.config.meta.kept,
+            precision=kept_type(self.config.meta.precision, learner.network, device),
         )
         if self._draws is None:
-            self._draws = whole.to(next(learner.parameters()).device).draws()
+            self._draws = whole.to(device).draws()
         if self._draws:
             whole = attrs.evolve(whole, noise_seed=derive(self.config.seed, "forward noise", step))
         return whole.signals(part.start, part.stop)

@@ -21,9 +21,9 @@ from functa_core.encoding import Encoder
 from functa_core.errors import UserError
 from functa_core.files import remove_drafts, write_new
 from functa_core.meta.learner import Learner, build_learner
+from functa_core.meta.precision import has_passes, kept_type
 from functa_core.meta.problem import Problem
 from functa_core.modality import Modality, seeded
-from functa_core.networks.base import ModulatedNetwork
 from functa_core.networks.products import bfloat16_pays
 from functa_core.runs.answers import (
     check_dataset,
@@ -198,11 +198,10 @@ def _check_fit(modality: Modality[Any], signal: Any, config: RunConfig) -> None:
     """Raise a `UserError` if the network or the solver is not for such signals."""
     learner = build_learner(modality.spec, config.model, config.meta, seed=0)
     network = learner.network
-    passes = network.passes(config.meta.kept) if isinstance(network, ModulatedNetwork) else None
-    if config.meta.kept is not None and passes is None:
+    if config.meta.precision == "bfloat16" and not has_passes(network):
         raise UserError(
-            f"meta.precision={config.meta.precision} is for networks whose shifts alone are "
-            "modulated.\nUse model.modulate_scale=false, or meta.precision=float32."
+            "meta.precision=bfloat16 is for networks whose shifts alone are modulated.\n"
+            "Use model.modulate_scale=false, or meta.precision=float32."
         )
     observations = modality.observations([signal], seeded(0))
     check_predictions(modality, learner.network, observations)
@@ -414,15 +413,16 @@ def make_encoder(
     config: RunConfig, modality: Modality[Any], weights: Path, device: torch.device
 ) -> Encoder:
     """The trained run, ready to fit latents."""
+    learner = read_learner(config, modality, weights).to(device)
     return Encoder(
-        learner=read_learner(config, modality, weights).to(device),
+        learner=learner,
         modality=modality,
         inner_steps=config.meta.inner_steps,
         l2_weight=config.meta.l2_weight,
         batch=config.meta.encode_batch,
         chunk=config.meta.chunk,
         device=device,
-        precision=config.meta.kept,
+        precision=kept_type(config.meta.precision, learner.network, device),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from functa_core.console import ticking, warn
+from functa_core.console import say, ticking, warn
 from functa_core.discovery.hookspecs import Event
 from functa_core.discovery.loading import Plugin
 from functa_core.distributed import any_of, from_first, is_first, meet, share
@@ -21,6 +21,7 @@ from functa_core.files import save_tensors, write_atomic
 from functa_core.meta.learner import Learner, build_learner
 from functa_core.meta.memory import Plan
 from functa_core.meta.outer import Update, rate, update
+from functa_core.meta.precision import kept_type
 from functa_core.observations import Observations
 from functa_core.prefetch import ahead
 from functa_core.runs.batches import Batches
@@ -69,10 +70,17 @@ class Trainer:
         """
         while True:
             learner, optimiser, progress = self._restored()
+            self._tell_precision(learner)
             try:
                 return self._train(learner, optimiser, progress)
             except NonFinite:  # in all processes at the same update
                 self._back_off()
+
+    def _tell_precision(self, learner: Learner) -> None:
+        """What a GPU calculates in, if nobody asked for it."""
+        asked = self.config.meta.precision
+        if asked == "auto" and kept_type(asked, learner.network, self.device) is not None:
+            say("train: in bfloat16, as GPUs are fast at; meta.precision=float32 has seven digits")
 
     def _good(self) -> tuple[Learner, torch.optim.Adam, Progress]:
         """Learner and optimiser at the first process's newest checkpoint, or at the start."""
