@@ -78,7 +78,7 @@ def fitted(session: Session, learner: Learner, precision: str) -> tuple[Tensor, 
         batch=meta.encode_batch,
         chunk=meta.chunk,
         device=session.device,
-        precision=kept_type(precision, learner.network, session.device),
+        precision=kept_type(precision, learner, session.device),
     )
     latents, psnr = encode(encoder, session.test.select(places), f"fit in {precision}")
     return latents, float(psnr.double().mean())

@@ -3,7 +3,7 @@
     python benchmarks/kernels.py [--width 512] [--signals 16] [--coordinates 4096]
 
 For each line of the equations (`functa_core/networks/layers.py`) between two hidden layers: the
-time with each tile (in "bend", of twice the parts) and with PyTorch's own operations, in turns, the
+time with each tile (in "bend" of four parts) and with PyTorch's own operations, in turns, the
 median of several rounds. Beside it the least time in which the GPU could multiply as much, and move
 what is read and written. What cannot be compiled is null, with the reason. It imports what `gpu.py`
 does.
@@ -75,14 +75,15 @@ def lines(width: int, signals: int, count: int, device: torch.device) -> dict[st
     """All lines of the equations."""
     torch.manual_seed(0)
     matrix = (torch.randn(width, width, device=device) / width**0.5).to(HALF)
-    x, c, s, a, z = torch.rand(5, width, signals, count, device=device).to(HALF).unbind()
-    shift = torch.randn(width, signals, device=device)
+    x, s, a, z = torch.rand(4, width, signals, count, device=device).to(HALF).unbind()
+    c = torch.ones_like(x)  # what is multiplied in place call after call stays what it is
+    shift, along = torch.randn(2, width, signals, 1, device=device).unbind()
     last = torch.randn(CHANNELS, width, device=device)
     few = torch.randn(CHANNELS, signals, count, device=device)
     return {
-        "wave": Line(lambda it: it.wave(matrix, x, shift, keep=True), 3),
+        "wave": Line(lambda it: it.wave(matrix, x, shift[..., 0], keep=True), 3),
         "back": Line(lambda it: it.back(matrix.T, x, c), 4),
-        "along": Line(lambda it: it.along(matrix, x, z, c), 5),
+        "along": Line(lambda it: it.along(matrix, x, along, c), 4),
         "fold": Line(lambda it: it.fold(matrix.T, x, c), 3),
         "bend": Line(lambda it: it.bend(matrix.T, x, s, c, a, z), 8),
         "mix": Line(lambda it: it.mix(last, x), 1, multiplied=False),
@@ -117,8 +118,11 @@ def seconds(
 def compared(line: Line, device: torch.device, rounds: int, calls: int) -> dict[str, Any]:
     """Median seconds of each way, by its name; None, with the reason, where it cannot be had."""
     own = FusedLayers(PlainLayers(HALF, torch.float32, Fresh()), Fresh())
-    tiles = TILES if line.multiplied else (SMALL,)
-    ways = {named(tile): (own, tile) for tile in tiles} | {"PyTorch": (own.plain, None)}
+    ways: dict[str, tuple[Layers, Tile | None]] = {"PyTorch": (own.plain, None)}
+    if line.multiplied:
+        ways |= {named(tile): (own, tile) for tile in TILES}
+    else:
+        ways["kernel"] = (own, None)
     found: dict[str, list[float]] = {name: [] for name in ways}
     reasons: dict[str, str] = {}
     for _ in range(rounds + 1):  # the first compiles

@@ -131,7 +131,7 @@ class Contender:
             batch=meta.encode_batch,
             chunk=meta.chunk,
             device=CPU,
-            precision=kept_type(meta.precision, self.learner.network, CPU),
+            precision=kept_type(meta.precision, self.learner, CPU),
         )
         found: dict[int, list[torch.Tensor]] = {step: [] for step in steps}
         for _, observations in encoder.batches(signals):

@@ -34,7 +34,7 @@ class Encoder:
         batch: signals at once.
         chunk: observations of a signal at once, None for all.
         device: where the learner lives.
-        precision: as in training; see `Problem`.
+        precision: see `Problem`.
         known: of the start of fits, kept from batch to batch.
     """
 

@@ -11,21 +11,32 @@ from functa_core.networks.layers import PlainLayers
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 HALF = torch.bfloat16
-SIZES = [(32, 32, 3, 50), (48, 2, 2, 130), (20, 3, 2, 33), (130, 70, 1, 140), (128, 128, 2, 64)]
+SIZES = [
+    (32, 32, 3, 50),
+    (48, 2, 2, 130),
+    (20, 3, 2, 33),
+    (130, 70, 1, 140),
+    (128, 128, 2, 64),
+    (64, 20, 2, 40),
+]
 """Rows, terms, signals and coordinates: few and many, with and without tiles that stick out."""
+
+
+DIGITS = 3e-3 if DEVICE.type == "cuda" else 6e-3
+"""Relative error of a bfloat16; the interpreter does not round but cuts."""
 
 
 def compare(found, expected):
     """All results to a bfloat16's digits, relative to their size."""
     for ours, theirs in zip(found, expected, strict=True):
-        assert float((ours.float() - theirs).norm() / theirs.norm()) < 6e-3
+        assert float((ours.float() - theirs).norm() / theirs.norm()) < DIGITS
 
 
 def compare_few():
     """Products with a few rows, which are in float32, however many columns there are."""
     layers = layers_for(DEVICE, HALF, torch.float32, Buffers())
     plain = PlainLayers(torch.float32, torch.float32, Buffers())
-    for few, (_, many, signals, count) in itertools.product((1, 3, 16, 17), SIZES):
+    for few, (_, many, signals, count) in itertools.product((1, 3, 16), SIZES):
         count *= 40 if few == 3 else 1
         x = torch.randn(many, signals, count, device=DEVICE).to(HALF)
         matrix = torch.randn(few, many, device=DEVICE)
@@ -43,7 +54,7 @@ def main():
     assert isinstance(layers, fused.FusedLayers)
     plain = PlainLayers(torch.float32, torch.float32, Buffers())
     for (rows, terms, signals, count), single in itertools.product(SIZES, (True, False)):
-        thin = terms < 16
+        thin = terms in (2, 20)  # coordinates and channels, few or many, are in float32
         matrix = torch.randn(rows, terms, device=DEVICE) / terms**0.5
         x = torch.rand(terms, signals, count, device=DEVICE) * 2 - 1
         matrix, x = (each if thin else each.to(HALF) for each in (matrix, x))

@@ -85,15 +85,18 @@ class Normal:
         return torch.distributions.Normal(self.middle, self.spread).log_prob(z).sum(dim=1)
 
 
-def test_the_result_is_a_minimum_of_the_stated_objective(run, latents):
-    """The gradient, by autograd on the formula of the docstring written again, vanishes."""
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_the_result_is_a_minimum_of_the_stated_objective(run, latents, precision):
+    """The gradient, by autograd on the formula of the docstring written again, vanishes.
+
+    So it does where encoding is in bfloat16, whose digits a line search cannot do with.
+    """
+    encoder = attrs.evolve(run.encoder, precision=precision)
     seen = whole(run)
     seen = seen.masked(torch.arange(seen.count)[None] % 3 == 0)
     prior = Normal(latents.mean(0), latents.std(0))
     sigma, weight = 0.3, 2.0
-    found = complete(
-        run.encoder, seen, Posterior(sigma, prior, weight, whitening(latents)), steps=200
-    )
+    found = complete(encoder, seen, Posterior(sigma, prior, weight, whitening(latents)), steps=200)
 
     def objective(latent):
         used = seen.weights[0] > 0
@@ -105,8 +108,8 @@ def test_the_result_is_a_minimum_of_the_stated_objective(run, latents):
         leaf = latent.clone().requires_grad_()
         return torch.autograd.grad(objective(leaf), leaf)[0] @ whitening(latents)
 
-    before = float(slope(complete(run.encoder, seen)).norm())
-    assert float(slope(found).norm()) < 1e-2 * before
+    before = float(slope(complete(encoder, seen)).norm())
+    assert float(slope(found).norm()) < 1e-3 * before
 
 
 class Overshooting(Encoder):

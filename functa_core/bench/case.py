@@ -77,7 +77,7 @@ class Case:
         )
 
     def _kept(self, learner: Learner, meta: MetaConfig | None) -> torch.dtype | None:
-        return kept_type((meta or self.meta).precision, learner.network, self.device)
+        return kept_type((meta or self.meta).precision, learner, self.device)
 
     def fitted(self) -> Case:
         """The same with those observations alone that a fit after training reads."""

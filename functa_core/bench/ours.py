@@ -73,7 +73,7 @@ class Functa(TorchImplementation):
 
 
 class FunctaBfloat16(Functa):
-    """The same in bfloat16: what `functa` trains in on GPUs unless told otherwise."""
+    """The same in bfloat16: what meta-SGD has by default on NVIDIA's GPUs from Ampere on."""
 
     name = "functa bfloat16"
     dtype = "bfloat16"
@@ -95,6 +95,6 @@ class FunctaGaussNewton(Functa):
         super().__init__(case)
         try:
             learner = self._learner()
-            learner.solver.fit(case.problem(learner), 1)
+            learner.solver.fit(case.problem(learner, self.meta), 1)
         except UserError as error:
             raise Absent(str(error).replace("\n", " ")) from error

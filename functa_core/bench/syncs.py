@@ -7,17 +7,17 @@ import warnings
 import torch
 
 from functa_core.bench.case import Asked
-from functa_core.bench.ours import Functa
+from functa_core.bench.ours import FunctaBfloat16
 
 
 def waits(asked: Asked, device: torch.device) -> int | None:
-    """Synchronisations within one update of ours, after two others; None without a GPU.
+    """Synchronisations within one update of ours in bfloat16, after two; None without a GPU.
 
     They are what PyTorch warns of in its synchronisation debug mode.
     """
     if device.type != "cuda":
         return None
-    ours = Functa(asked.case(device))
+    ours = FunctaBfloat16(asked.case(device))
     work = ours.updating()
     for _ in range(2):
         ours.finish(work())

@@ -19,9 +19,11 @@ class InnerSolver(nn.Module, ABC):
 
     Attributes:
         waits: whether a fit looks at numbers on the way, so that a GPU cannot play it back.
+        takes_rounded: whether fits by rounded gradients are nearly as good as by exact ones.
     """
 
     waits: bool = False
+    takes_rounded: bool = True
 
     @abstractmethod
     def first(

@@ -82,8 +82,8 @@ class MetaConfig:
     precision: str = option(
         "auto",
         "of products between hidden layers, and of what is kept for the way back; bfloat16 halves "
-        "both on hardware that has it, at three digits. auto: bfloat16 on GPUs that have it, "
-        "float32 elsewhere",
+        "both on hardware that has it, at three digits. auto: bfloat16 by meta-sgd on NVIDIA GPUs "
+        "from Ampere on, else float32",
         choices=PRECISIONS,
     )
     checkpoint_every: int = option(200, "updates between two checkpoints", low=1)

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from functa_core.networks.base import ModulatedNetwork, Network
+from functa_core.networks.products import bfloat16_pays, is_nvidia
+
+if TYPE_CHECKING:
+    from functa_core.meta.learner import Learner
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-AMPERE = (8, 0)
-"""The first NVIDIA GPUs that multiply bfloat16 themselves."""
 
 
-def kept_type(precision: str, network: Network, device: torch.device) -> torch.dtype | None:
+def kept_type(precision: str, learner: Learner, device: torch.device) -> torch.dtype | None:
     """As `Problem` takes it; None for the weights' own.
 
     Args:
-        precision: of `PRECISIONS`. "auto" is bfloat16 on GPUs that multiply it, several times as
-            fast as float32, and float32 elsewhere and for networks without passes by hand.
-        network: whose products they are.
+        precision: of `PRECISIONS`. "auto" is bfloat16 where that is known to be several times as
+            fast and as good: by a solver that takes rounded gradients, on networks with passes by
+            hand, on NVIDIA's GPUs from Ampere on. Elsewhere it is float32.
+        learner: network and solver.
         device: where.
     """
     if precision == "bfloat16" or (
-        precision == "auto" and multiplies_bfloat16(device) and has_passes(network)
+        precision == "auto"
+        and is_nvidia(device)
+        and bfloat16_pays(device)
+        and learner.solver.takes_rounded
+        and has_passes(learner.network)
     ):
         return torch.bfloat16
     return None
-
-
-def multiplies_bfloat16(gpu: torch.device) -> bool:
-    """Whether it is a GPU that does."""
-    return gpu.type == "cuda" and torch.cuda.get_device_capability(gpu) >= AMPERE
 
 
 def has_passes(network: Network) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from functa_core.networks.buffers import Buffers
 from functa_core.networks.layers import Layers, PlainLayers
+from functa_core.networks.products import bfloat16_pays, is_nvidia
 
 try:
     import triton
@@ -35,7 +36,7 @@ class Tile:
         terms: of the sum that are taken at once.
         warps: of 32 threads, which share it.
         stages: so many parts of the sum are on their way at once.
-        parts: of the columns, in which what follows the product is done.
+        parts: of the columns, in which what follows the product is done: 1, 2 or 4.
         registers: that a thread may have at most; 0 for no limit.
     """
 
@@ -73,19 +74,21 @@ SUMMED = ("back", "fold", "bend")
 THIN = 16
 """Fewest terms of a sum for which the matrix units are used; coordinates and channels have less."""
 MIXED = (16, 128, 32)
-"""As `TILE`, of products that have a few rows alone: at most the first number of them."""
-SHARED = (16, 32, 128, 4096)
-"""The few rows, the many, columns at once, and columns whose sum one program makes."""
+"""The few rows at most, columns, and terms at once, of a program of `mix`."""
+SHARED = (16, 32, 128)
+"""The few rows at most, the many, and columns at once, of a program of `share`."""
+PROGRAMS = 256
+"""That `share` has about, where there are columns enough: more than GPUs have multiprocessors."""
 
 
 @cache
 def usable(device: torch.device) -> bool:
-    """Whether there is Triton, and a GPU that multiplies bfloat16 (Ampere and later)."""
+    """Whether there is Triton, and an NVIDIA GPU that multiplies bfloat16."""
     if triton is None:
         return False
     if device.type == "cpu":
         return bool(triton.knobs.runtime.interpret)  # what tests have: kernels step by step
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return is_nvidia(device) and bfloat16_pays(device)
 
 
 @attrs.frozen(eq=False)
@@ -157,6 +160,7 @@ class FusedLayers(Layers):
             count,
             *matrix.stride(),
             WIDE=x.numel() >= 2**31,
+            STEPPED=triton.knobs.runtime.interpret,
             FEW=few,
             COLUMNS=columns,
             TERMS=terms,
@@ -165,10 +169,11 @@ class FusedLayers(Layers):
 
     def share(self, few: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""
-        most, rows, columns, chunk = SHARED
+        most, rows, columns = SHARED
         if len(few) > most:
             return self.plain.share(few, x)
         count = x[0].numel()
+        chunk = chunk_for(len(x), count)
         chunks = triton.cdiv(count, chunk)
         partial = few.new_empty((chunks, len(few), len(x)))
         kernels.share[(triton.cdiv(len(x), rows), chunks)](
@@ -179,6 +184,7 @@ class FusedLayers(Layers):
             len(x),
             count,
             WIDE=x.numel() >= 2**31,
+            STEPPED=triton.knobs.runtime.interpret,
             FEW=most,
             ROWS=rows,
             COLUMNS=columns,
@@ -216,7 +222,8 @@ class FusedLayers(Layers):
             Sums over the coordinates of each tile (W, G, tiles), if the line has any.
         """
         (rows, terms), (_, groups, count) = matrix.shape, x.shape
-        tile = tile_for(what, rows, terms, groups, count)
+        half = matrix.dtype == torch.bfloat16  # coordinates and channels are not, and few
+        tile = tile_for(what, half, rows, terms, groups, count)
         thin = terms < THIN
         whole = not (rows % tile.rows or count % tile.columns or (terms % tile.terms and not thin))
         across = triton.cdiv(count, tile.columns)
@@ -261,13 +268,23 @@ class FusedLayers(Layers):
         return partial
 
 
-def tile_for(what: str, rows: int, terms: int, groups: int, count: int) -> Tile:
-    """The tile for a line of the equations, of (rows, terms) times (terms, groups, count)."""
+def tile_for(what: str, half: bool, rows: int, terms: int, groups: int, count: int) -> Tile:
+    """The tile for a line of the equations, of (rows, terms) times (terms, groups, count).
+
+    `half` is whether these are bfloat16; of float32, large ones would fill the shared memory.
+    """
     large = triton.cdiv(rows, LARGE.rows) * triton.cdiv(count, LARGE.columns) * groups
-    tile = LARGE if large >= MANY and terms >= THIN else SMALL
+    tile = LARGE if half and large >= MANY else SMALL
     if what == "bend":  # it reads most, and would need more registers than there are
-        tile = attrs.evolve(tile, parts=2 * tile.parts)
+        tile = attrs.evolve(tile, parts=4)
     return tile.within(rows, count, terms)
+
+
+def chunk_for(rows: int, count: int) -> int:
+    """Columns whose sum one program of `share` makes."""
+    _, most, columns = SHARED
+    chunks = max(1, PROGRAMS // triton.cdiv(rows, most))
+    return max(columns, _power(triton.cdiv(count, chunks)))
 
 
 def options(tile: Tile) -> dict[str, int]:

@@ -12,7 +12,7 @@ Arguments in capitals are known when they are compiled:
     WIDE      whether there are more numbers than 32 bits count
     STEPPED   whether Triton's interpreter runs it, on a processor
     ROWS, COLUMNS, TERMS   of a tile
-    PARTS     of its columns, in which what follows is done: the less of registers it needs
+    PARTS     1, 2 or 4 of its columns, in which what follows is done: more need fewer registers
     FEW       a power of two that the few rows are no more than
     CHUNK     columns that one program sums
 """
@@ -95,7 +95,7 @@ def _multiplied(
                 over = tl.load(from_x, mask=inside, other=0.0)
             if STEPPED:  # there bfloat16 is not a number
                 left, over = left.to(tl.float32), over.to(tl.float32)
-            total = tl.dot(left, over, total)
+            total = tl.dot(left, over, total, input_precision="tf32x3")  # of float32 alone
             from_left += TERMS * right
             from_x += TERMS * stride
     return total
@@ -159,51 +159,9 @@ def _follow(
 
 
 @triton.jit
-def _in_parts(
-    total,
-    cosine,
-    sine,
-    kept,
-    shift,
-    first,
-    second,
-    third,
-    row,
-    start,
-    rows,
-    stride,
-    count,
-    shift_down,
-    cosine_down,
-    LINE: tl.constexpr,
-    SECOND: tl.constexpr,
-    FLAT: tl.constexpr,
-    WHOLE: tl.constexpr,
-    STEPPED: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    PARTS: tl.constexpr,
-):
-    """`_follow`, part after part of the columns: what one reads is done with before the next."""
-    if PARTS == 1:
-        sums = _follow(
-            total, cosine, sine, kept, shift, first, second, third, row,
-            start + tl.arange(0, COLUMNS), rows, stride, count, shift_down, cosine_down,
-            LINE, SECOND, FLAT, WHOLE, STEPPED,
-        )  # fmt: skip
-    else:
-        HALF: tl.constexpr = COLUMNS // 2
-        left, over = tl.split(tl.permute(tl.reshape(total, (ROWS, 2, HALF)), (0, 2, 1)))
-        sums = _in_parts(
-            left, cosine, sine, kept, shift, first, second, third, row, start, rows, stride, count,
-            shift_down, cosine_down, LINE, SECOND, FLAT, WHOLE, STEPPED, ROWS, HALF, PARTS // 2,
-        )  # fmt: skip
-        sums += _in_parts(
-            over, cosine, sine, kept, shift, first, second, third, row, start + HALF, rows, stride,
-            count, shift_down, cosine_down, LINE, SECOND, FLAT, WHOLE, STEPPED, ROWS, HALF,
-            PARTS // 2,
-        )  # fmt: skip
-    return sums
+def _halves(total, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """The left and the right columns of a tile."""
+    return tl.split(tl.permute(tl.reshape(total, (ROWS, 2, COLUMNS // 2)), (0, 2, 1)))
 
 
 @triton.jit
@@ -255,15 +213,40 @@ def line(
         THIN, WHOLE, STEPPED, ROWS, COLUMNS, TERMS,
     )  # fmt: skip
     cosine += group.to(tl.int64) * cosine_over
-    sine, kept, shift = sine + skipped, kept + skipped, shift + group * shift_over
+    sine, kept = sine + skipped, kept + skipped
+    shift += group.to(tl.int64) * shift_over
     first, second, third = first + skipped, second + skipped, third + skipped
-    sums = _in_parts(
-        total, cosine, sine, kept, shift, first, second, third, row, tile * COLUMNS, rows, stride,
-        count, shift_down, cosine_down, LINE, SECOND, FLAT, WHOLE, STEPPED, ROWS, COLUMNS, PARTS,
-    )  # fmt: skip
+    if PARTS == 1:
+        parts = (total,)
+    elif PARTS == 2:
+        parts = _halves(total, ROWS, COLUMNS)
+    else:
+        left, over = _halves(total, ROWS, COLUMNS)
+        parts = _halves(left, ROWS, COLUMNS // 2) + _halves(over, ROWS, COLUMNS // 2)
+    sums = tl.zeros((ROWS,), tl.float32)
+    for place in tl.static_range(PARTS):  # what one reads is done with before the next
+        part = tile * COLUMNS + place * (COLUMNS // PARTS) + tl.arange(0, COLUMNS // PARTS)
+        sums += _follow(
+            parts[place], cosine, sine, kept, shift, first, second, third, row, part, rows, stride,
+            count, shift_down, cosine_down, LINE, SECOND, FLAT, WHOLE, STEPPED,
+        )  # fmt: skip
     if LINE == "back" or LINE == "fold" or LINE == "bend":
         place = partial + (row * groups + group) * across + tile
         tl.store(place, sums, mask=row < rows)
+
+
+@triton.jit
+def _exactly(few, many, total, STEPPED: tl.constexpr):
+    """Add (FEW, k) in float32 times (k, n) in bfloat16: three bfloat16 have a float32's digits."""
+    if STEPPED:
+        total = tl.dot(few, many.to(tl.float32), total)
+    else:
+        first = few.to(tl.bfloat16)
+        rest = few - first.to(tl.float32)
+        second = rest.to(tl.bfloat16)
+        third = (rest - second.to(tl.float32)).to(tl.bfloat16)
+        total += tl.dot(first, many, tl.dot(second, many, tl.dot(third, many)))
+    return total
 
 
 @triton.jit
@@ -277,6 +260,7 @@ def mix(
     down,
     right,
     WIDE: tl.constexpr,
+    STEPPED: tl.constexpr,
     FEW: tl.constexpr,
     COLUMNS: tl.constexpr,
     TERMS: tl.constexpr,
@@ -294,7 +278,7 @@ def mix(
         left = tl.load(matrix + place, mask=inside, other=0.0)
         inside = use[:, None] & (column < count)[None, :]
         over = tl.load(x + term[:, None] * stride + column[None, :], mask=inside, other=0.0)
-        total = tl.dot(left, over.to(tl.float32), total, input_precision="tf32x3")
+        total = _exactly(left, over, total, STEPPED)
     inside = (row < few)[:, None] & (column < count)[None, :]
     tl.store(result + row[:, None] * stride + column[None, :], total, mask=inside)
 
@@ -308,6 +292,7 @@ def share(
     rows,
     count,
     WIDE: tl.constexpr,
+    STEPPED: tl.constexpr,
     FEW: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -325,7 +310,7 @@ def share(
         each = tl.load(left + place, mask=inside, other=0.0)
         inside = (row < rows)[:, None] & use
         place = row[:, None] * stride + column[None, :]
-        many = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        total = tl.dot(each, tl.trans(many), total, input_precision="tf32x3")
+        many = tl.load(x + place, mask=inside, other=0.0)
+        total = _exactly(each, tl.trans(many), total, STEPPED)
     place = partial + (tl.program_id(1) * few + over[:, None]) * rows + row[None, :]
     tl.store(place, total, mask=(over < few)[:, None] & (row < rows)[None, :])

@@ -53,12 +53,23 @@ def _capability() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
+AMPERE = (8, 0)
+"""The first of NVIDIA's GPUs that multiply bfloat16 themselves."""
+
+
+def is_nvidia(device: torch.device) -> bool:
+    """Whether it is one of NVIDIA's GPUs; to PyTorch, AMD's are "cuda" too."""
+    return device.type == "cuda" and torch.version.hip is None
+
+
 def bfloat16_pays(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 itself.
 
     A processor that does not (x86 before AVX-512) converts number by number, at a tenth to a
     hundredth of float32's rate.
     """
+    if is_nvidia(device):
+        return torch.cuda.get_device_capability(device) >= AMPERE
     if device.type != "cpu" or not hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported"):
         return True
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -62,7 +62,7 @@ class Batches:
             modality=self.modality,
             observations=batch,
             l2_weight=self.config.meta.l2_weight,
-            precision=kept_type(self.config.meta.precision, learner.network, device),
+            precision=kept_type(self.config.meta.precision, learner, device),
         )
         if self._draws is None:
             self._draws = whole.to(device).draws()

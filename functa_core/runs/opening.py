@@ -422,7 +422,7 @@ def make_encoder(
         batch=config.meta.encode_batch,
         chunk=config.meta.chunk,
         device=device,
-        precision=kept_type(config.meta.precision, learner.network, device),
+        precision=kept_type(config.meta.precision, learner, device),
     )
 
 

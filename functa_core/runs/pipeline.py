@@ -209,4 +209,5 @@ def _facts(session: Session, encoder: Encoder) -> dict[str, Any]:
         "params": sum(parameter.numel() for parameter in encoder.learner.parameters()),
         "latent_numbers": network.latent_numbers,
         "inner_steps": config.meta.inner_steps,
+        "precision": "float32" if encoder.precision is None else "bfloat16",
     }

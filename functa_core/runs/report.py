@@ -120,6 +120,7 @@ def _facts(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
         "latent_numbers": "numbers a latent",
         "params": "shared parameters",
         "inner_steps": "inner steps",
+        "precision": "precision of the fits",
         "steps": "outer updates",
         "seconds": "seconds of training",
         "seed": "seed",

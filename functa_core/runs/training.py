@@ -68,18 +68,19 @@ class Trainer:
             UserError: the loss stayed non-finite however low the rate.
             KeyboardInterrupt: after a checkpoint was written.
         """
+        learner, optimiser, progress = self._restored()
+        self._tell_precision(learner)
         while True:
-            learner, optimiser, progress = self._restored()
-            self._tell_precision(learner)
             try:
                 return self._train(learner, optimiser, progress)
             except NonFinite:  # in all processes at the same update
                 self._back_off()
+            learner, optimiser, progress = self._restored()
 
     def _tell_precision(self, learner: Learner) -> None:
         """What a GPU calculates in, if nobody asked for it."""
         asked = self.config.meta.precision
-        if asked == "auto" and kept_type(asked, learner.network, self.device) is not None:
+        if asked == "auto" and kept_type(asked, learner, self.device) is not None:
             say("train: in bfloat16, as GPUs are fast at; meta.precision=float32 has seven digits")
 
     def _good(self) -> tuple[Learner, torch.optim.Adam, Progress]:

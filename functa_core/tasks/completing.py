@@ -77,7 +77,8 @@ def complete(
     if posterior is None or steps == 0:
         return inner[-1]
     context = encoder.context(seen)
-    problem = encoder.problem(context)
+    # A line search ends where losses are rounded.
+    problem = attrs.evolve(encoder.problem(context), precision=None)
     if posterior.prior is not None:
         problem = attrs.evolve(problem, l2_weight=0.0)  # there is a prior in its place
     numbers = int((context.weights > 0).sum()) * context.values.shape[-1]
