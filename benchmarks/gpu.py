@@ -2,10 +2,9 @@
 
     python benchmarks/gpu.py [--device cuda] [--out benchmarks/results]
 
-It imports torch, numpy, jax where it is there, and `functa_core` from the folder above, whose
-classes and shapes are written with attrs and jaxtyping (pure Python: their wheels may simply lie on
-PYTHONPATH). No plugin is needed: the pictures are declared here. A table comes last; everything is
-in `gpu-DATE.json`.
+It imports torch, numpy, jax where it is there, and `functa_core` from the folder above, and needs
+nothing else installed (see `standins.py`). No plugin is needed: the pictures are declared here. A
+table comes last; everything is in `gpu-DATE.json`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
+import standins  # noqa: F401 - in place of what is missing
+
+# isort: split
 import attrs
 import torch
 from torch import Generator, Tensor

@@ -23,7 +23,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
+import standins  # noqa: F401 - in place of what is missing
+
+# isort: split
 import attrs
 import torch
 
