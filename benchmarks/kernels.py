@@ -89,7 +89,7 @@ def lines(width: int, signals: int, count: int, device: torch.device) -> dict[st
         "back": Line(lambda it: it.back(matrix.T, x, c), 4),
         "along": Line(lambda it: it.along(matrix, x, along, c), 4),
         "fold": Line(lambda it: it.fold(matrix.T, x, c), 3),
-        "bend": Line(lambda it: it.bend(matrix.T, x, s, c, a, z), 8),
+        "bend": Line(lambda it: it.bend(matrix.T, x, s, c, a, z, spent=False), 8),
         "mix": Line(lambda it: it.mix(last, x), 1, multiplied=False),
         "share": Line(lambda it: it.share(few, x), 1, multiplied=False),
     }

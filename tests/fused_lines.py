@@ -72,8 +72,8 @@ def main():
                 expected = plain.along(matrix.float(), x.float(), z.float(), cosine.float())
                 compare(layers.along(matrix, x.clone(), z, cosine), expected)
         ours, theirs = a.clone(), a.float()
-        found = layers.bend(matrix, x, s, c, ours, z)
-        compare(found, plain.bend(*wide, s.float(), c.float(), theirs, z.float()))
+        found = layers.bend(matrix, x, s, c, ours, z, spent=False)
+        compare(found, plain.bend(*wide, s.float(), c.float(), theirs, z.float(), spent=False))
         compare([ours], [theirs])
 
 

@@ -91,13 +91,13 @@ def test_every_line_is_that_of_the_plain_layers(dtype, signals, count, cotangent
     assert none is None
     compare([alone], [exact.sin()])
     compare(ours.back(matrix, g, c), plain.back(wide, g.double(), c.double()))
-    compare(ours.fold(matrix, q, c), plain.fold(wide, q.double(), c.double()))
+    compare(ours.fold(matrix, q, c.clone()), plain.fold(wide, q.double(), c.double()))
     compare([ours.mix(matrix.T, s)], [plain.mix(wide.T, s.double())])
     compare([ours.share(q, s)], [plain.share(q.double(), s.double())])
-    for t in (z[..., :1], z):
-        mine, theirs = a.clone(), a.double()
-        bent = plain.bend(wide, q.double(), s.double(), c.double(), theirs, t.double())
-        compare(ours.bend(matrix, q, s, c, mine, t), bent)
+    for t, spent in ((z[..., :1], False), (z, False), (z.contiguous(), True)):
+        mine, theirs, used = a.clone(), a.double(), t.clone() if spent else t
+        bent = plain.bend(wide, q.double(), s.double(), c.double(), theirs, t.double(), spent=False)
+        compare(ours.bend(matrix, q, s, c.clone(), mine, used, spent=spent), bent)
         compare([mine], [theirs])
         square = draw(20, 20) / 4
         expected = plain.along(square.double(), p.double(), t.double(), c.double())
@@ -192,9 +192,9 @@ def test_threads_change_nothing(dtype, terms):
                 [
                     *layers.wave(matrix, below, torch.ones(64, 2), keep=True),
                     *layers.back(matrix, below, c),
-                    *layers.bend(matrix, below, s, c, bent, z),
+                    *layers.bend(matrix, below, s, c.clone(), bent, z.clone(), spent=True),
                     *(bent, layers.mix(matrix.T[:3], s), layers.share(few, s)),
-                    *layers.fold(matrix, below, c),
+                    *layers.fold(matrix, below, c.clone()),
                     *layers.along(square, s.clone(), z, c),
                 ]
             )

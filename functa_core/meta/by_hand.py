@@ -299,7 +299,7 @@ class _StartDerivatives(torch.autograd.Function):
         waves, _ = passes.tangent(trace, slopes)
         total = _Sum()
         total.add(*passes.second(trace, upper, (each, kept, waves)))
-        passes.buffers.give([*trace.tensors(), *kept, *waves[1:]])
+        passes.buffers.give([*trace.tensors(), *kept])
         return None, None, *total.of(passes)
 
 
@@ -352,7 +352,7 @@ def _along(passes: SirenPasses, answer: Answer, directions: list[Tensor], total:
         u = torch.zeros_like(r) if upper is None else upper
         for (tile, own, over), z in zip(asked.tiled(r, u), wave, strict=True):
             total.add(*passes.second(tile.trace, over, (own, tile.cotangents, z)))
-            passes.buffers.give([*tile.cotangents, *z[1:]])
+            passes.buffers.give(tile.cotangents)
 
 
 class _Sum:

@@ -136,11 +136,19 @@ class FusedLayers(Layers):
         return folded, total.sum(dim=-1)
 
     def bend(
-        self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
+        self,
+        matrix: Tensor,
+        q: Tensor,
+        sine: Tensor,
+        cosine: Tensor,
+        a: Tensor,
+        z: Tensor,
+        *,
+        spent: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
         if a.shape[1] != q.shape[1]:
-            return self.plain.bend(matrix, q, sine, cosine, a, z)
+            return self.plain.bend(matrix, q, sine, cosine, a, z, spent=spent)
         bent, x = self._result(matrix, q), self._result(matrix, q)
         total = self._launch("bend", matrix, q, bent, [a, x], [cosine, sine, a], shift=z)
         return bent, total.sum(dim=-1), x

@@ -60,7 +60,7 @@ class Layers(ABC):
         q: Float[Tensor, "V G n"],
         cosine: Float[Tensor, "W G n"],
     ) -> tuple[Float[Tensor, "W G n"], Float[Tensor, "W G"]]:
-        """Second without a tangent: q = c p, and Σ q over coordinates."""
+        """Second without a tangent: q = c p, maybe in c's place, and Σ q over coordinates."""
 
     @abstractmethod
     def bend(
@@ -71,10 +71,13 @@ class Layers(ABC):
         cosine: Float[Tensor, "W G n"],
         a: Float[Tensor, "W K n"],
         z: Float[Tensor, "W K #n"],
+        *,
+        spent: bool,
     ) -> tuple[Float[Tensor, "W G n"], Float[Tensor, "W G"], Float[Tensor, "W K n"]]:
         """Second: q = c p - Σ a ż sin z, the sum over all K of a signal, Σ q, and ẋ = c ż again.
 
-        What was a becomes g = a c in its place.
+        What was a becomes g = a c in its place. q may take c's place, and ẋ that of ż where `spent`
+        says that nobody needs it any more: memory that was just read is written at half the cost.
         """
 
     @abstractmethod
@@ -133,7 +136,15 @@ class PlainLayers(Layers):
         return folded, self._sum(folded)
 
     def bend(
-        self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
+        self,
+        matrix: Tensor,
+        q: Tensor,
+        sine: Tensor,
+        cosine: Tensor,
+        a: Tensor,
+        z: Tensor,
+        *,
+        spent: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
         bent = self._rounded(multiplied(matrix, q)).mul_(cosine)

@@ -220,10 +220,10 @@ class SirenPasses:
         """The pass of p_l and q_l: derivatives by the modulations and by the network's parameters.
 
         Args:
-            trace: of the forward pass.
+            trace: of the forward pass; its cosines are used up and given back.
             upper: u.
-            along: r, the a_l and the ż_l, used up; without them this is the ordinary backward
-                pass of u.
+            along: r, the a_l and the ż_l, of which those above the first layer are used up and
+                given back; without them this is the ordinary backward pass of u.
 
         Returns:
             By the modulations, and by the parameters in the order of `of`.
@@ -232,14 +232,18 @@ class SirenPasses:
         cotangent = None if along is None else _units_first(along[0])
         shifts, found = [], [below.sum(dim=(1, 2))]
         for layer in reversed(range(len(self.weights))):
-            sine, c, x = trace.sines[layer], trace.cosines[layer], None
+            sine, c, x = trace.sines[layer], trace.cosines.pop(), None
+            used = [c]
             if along is None:
                 q, total = self.layers.fold(matrix, below, c)
                 given = [below]
             else:
                 a, z = along[1][layer], along[2][layer]
-                q, total, x = self.layers.bend(matrix, below, sine, c, a, z)
+                spent = layer > 0  # the first layer's is the caller's
+                used += [z] if spent else []
+                q, total, x = self.layers.bend(matrix, below, sine, c, a, z, spent=spent)
                 given = [below, x]
+            self.buffers.give(each for each in used if each is not q and each is not x)
             # x_l and ẋ_l go into the layer above, whose weights' share is now complete.
             by_weight = self._share(layer + 1, below, sine)
             if cotangent is not None and x is not None:

@@ -77,17 +77,26 @@ class SweptLayers(Layers):
         if q.shape[2] < NARROW:
             return self.plain.fold(matrix, q, cosine)
         total = self._totals(matrix, q)
-        return self._sweep("fold", matrix, q, total=total, cosine=cosine), total[0]
+        found = self._sweep("fold", matrix, q, total=total, over=cosine, cosine=cosine)
+        return found, total[0]
 
     def bend(
-        self, matrix: Tensor, q: Tensor, sine: Tensor, cosine: Tensor, a: Tensor, z: Tensor
+        self,
+        matrix: Tensor,
+        q: Tensor,
+        sine: Tensor,
+        cosine: Tensor,
+        a: Tensor,
+        z: Tensor,
+        *,
+        spent: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Layers`."""
         if q.shape[2] < NARROW:
-            return self.plain.bend(matrix, q, sine, cosine, a, z)
-        x, total = self.buffers.take(a.shape, a), self._totals(matrix, q)
+            return self.plain.bend(matrix, q, sine, cosine, a, z, spent=spent)
+        x, total = z if spent else self.buffers.take(a.shape, a), self._totals(matrix, q)
         arrays = {"sine": sine, "cosine": cosine, "a": a, "along": z, "x": x}
-        return self._sweep("bend", matrix, q, total=total, **arrays), total[0], x
+        return self._sweep("bend", matrix, q, total=total, over=cosine, **arrays), total[0], x
 
     def mix(self, matrix: Tensor, x: Tensor) -> Tensor:
         """See `Layers`."""
@@ -118,6 +127,7 @@ class SweptLayers(Layers):
         *,
         shift: Tensor | None = None,
         total: Tensor | None = None,
+        over: Tensor | None = None,
         **arrays: Tensor | None,
     ) -> Tensor:
         """One line of the equations.
@@ -127,6 +137,7 @@ class SweptLayers(Layers):
             matrix, factor: what is multiplied.
             shift, total, arrays: what its `layer` has, by its names. What is written is in one
                 piece; what is read may lie otherwise, and is copied.
+            over: of the arrays, where the result may be written if it is made here.
 
         Returns:
             The `result`.
@@ -134,12 +145,14 @@ class SweptLayers(Layers):
         threads = torch.get_num_threads()
         own = _is_made_here(matrix, factor)
         if own:
-            factor, result = factor.float().contiguous(), self._memory(matrix, factor)
+            factor = factor.float().contiguous()
+            result = self._memory(matrix, factor) if over is None else over
         else:
             # Of the type that is kept whatever it is multiplied in: an operator may use autocast.
             result = multiplied(matrix, factor).to(self.plain.dtype)
         given = {k: each for k, each in arrays.items() if each is not None}
         assert all(each.dtype == self.plain.dtype for each in given.values())
+        assert result.is_contiguous()
         assert all(given[k].is_contiguous() for k in WRITTEN if k in given)
         # Held until the line is done: a copy would be gone otherwise.
         there = {k: each.contiguous() for k, each in given.items()}
