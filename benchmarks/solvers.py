@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=Effort().rates, help="of Adam")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="sets at once, a thread each")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "solvers.json")
+    parser.add_argument("--out", type=Path, help="JSON; results/ with the sets' name if left out")
     parser.add_argument("--picture", type=Path, help="PNG of the curves; none if left out")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -304,6 +304,9 @@ def main() -> None:
     names = [name for name in read_yaml(arguments.sets) if arguments.only in name]
     if not names:
         parser.error(f"no set of {arguments.sets} has {arguments.only!r} in its name")
+    if arguments.only and arguments.out is None:
+        parser.error("--only measures a part of the sets: say by --out where that goes")
+    out = arguments.out or HERE / "results" / f"{arguments.sets.stem}.json"
     found: dict[str, Any] = {
         "date": f"{datetime.date.today()}",
         "versions": versions(),
@@ -311,12 +314,12 @@ def main() -> None:
         "jobs": arguments.jobs,
         "sets": {},
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(arguments.jobs) as pool:
         results = pool.map(partial(apart, given=sys.argv[1:]), names)
         for name, result in zip(names, results, strict=True):
             found["sets"][name] = result
-            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+            out.write_text(json.dumps(found, indent=1) + "\n")
             if arguments.picture is not None:
                 draw(found, arguments.picture)
 

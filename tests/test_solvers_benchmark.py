@@ -44,6 +44,15 @@ def sets(tmp_path):
     return tmp_path / "sets.yaml"
 
 
+def test_a_part_of_the_sets_is_not_written_over_what_is_of_all(solvers, sets, monkeypatch, capsys):
+    given = ["--data", sets.parent, "--sets", sets, "--only", "noise"]
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *map(str, given)])
+    with pytest.raises(SystemExit, match="2"):
+        solvers.main()
+    assert "by --out where" in capsys.readouterr().err
+    assert not (PROGRAM.parent / "results" / "sets.json").exists()
+
+
 @pytest.mark.slow
 def test_the_command_writes_curves_and_a_picture(solvers, sets, monkeypatch):
     folder = sets.parent
