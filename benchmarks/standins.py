@@ -47,7 +47,7 @@ class Described:
 def _made(frozen: bool) -> Callable[..., Any]:
     """A decorator of classes, with or without arguments in brackets."""
 
-    def decorate(cls: type | None = None, *, eq: bool = True) -> Any:
+    def decorate(cls: Any = None, *, eq: bool = True) -> Any:
         if cls is None:
             return lambda given: decorate(given, eq=eq)
         for name in vars(cls).get("__annotations__", {}):
@@ -69,7 +69,7 @@ def _made(frozen: bool) -> Callable[..., Any]:
                 for check in each.checks:
                     check(self, attribute, getattr(self, name))
 
-        cls.__post_init__ = checked  # type: ignore[attr-defined]
+        cls.__post_init__ = checked
         return dataclasses.dataclass(frozen=frozen, eq=eq)(cls)
 
     return decorate

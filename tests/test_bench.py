@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from functa_core.bench import host, ours
+from functa_core.bench import host, ours, syncs
 from functa_core.bench import measure as measuring
 from functa_core.bench.case import Asked
 from functa_core.bench.counting import update_multiply_adds
@@ -189,6 +189,32 @@ def test_the_gpu_version_measures_here_too():
         "autograd loop",
         "vmap of grad",
     }
+
+
+@pytest.mark.parametrize(("pays", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_waits_are_those_of_what_a_gpu_has_by_default(monkeypatch, pays, expected):
+    """One that does not multiply bfloat16 has the row in float32, and no error at the end."""
+    seen = []
+
+    class Noted(Functa):
+        def updating(self):
+            seen.append(self.dtype)
+            return lambda: None
+
+        def finish(self, result):
+            return result
+
+    class Half(Noted):
+        dtype = "bfloat16"
+
+    monkeypatch.setattr(syncs, "bfloat16_pays", lambda device: pays)
+    monkeypatch.setattr(syncs, "Functa", Noted)
+    monkeypatch.setattr(syncs, "FunctaBfloat16", Half)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+    case = tiny().case(CPU)
+    monkeypatch.setattr(Asked, "case", lambda self, device: case)
+    assert syncs.waits(tiny(), torch.device("cuda")) == 0
+    assert seen == [expected]
 
 
 BARE = """

@@ -24,16 +24,18 @@ from functa_core.networks.siren import SirenConfig
 from functa_core.observations import Observations
 
 HERE = Path(__file__).parent
+# PyTorch for processors brings none; CI installs it for a run of this file.
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@needs_triton
 def test_every_line_of_the_kernel_is_that_of_the_plain_layers():
     environment = os.environ | ({} if torch.cuda.is_available() else {"TRITON_INTERPRET": "1"})
     subprocess.run([sys.executable, str(HERE / "fused_lines.py")], check=True, env=environment)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@needs_triton
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernels_compile_for_gpus_and_fit_their_registers(tmp_path, capability):
     environment = os.environ | {"TRITON_CACHE_DIR": str(tmp_path)}
@@ -41,7 +43,7 @@ def test_the_kernels_compile_for_gpus_and_fit_their_registers(tmp_path, capabili
     subprocess.run(command, check=True, env=environment)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@needs_triton
 def test_the_benchmark_of_kernels_compares_tiles(tmp_path):
     there = torch.cuda.is_available()
     environment = os.environ | ({} if there else {"TRITON_INTERPRET": "1"})

@@ -7,17 +7,19 @@ import warnings
 import torch
 
 from functa_core.bench.case import Asked
-from functa_core.bench.ours import FunctaBfloat16
+from functa_core.bench.ours import Functa, FunctaBfloat16
+from functa_core.networks.products import bfloat16_pays
 
 
 def waits(asked: Asked, device: torch.device) -> int | None:
-    """Synchronisations within one update of ours in bfloat16, after two; None without a GPU.
+    """Synchronisations within one update of ours, after two others; None without a GPU.
 
-    They are what PyTorch warns of in its synchronisation debug mode.
+    It is in bfloat16 where the GPU multiplies that, as by default. What is counted is what PyTorch
+    warns of in its synchronisation debug mode.
     """
     if device.type != "cuda":
         return None
-    ours = FunctaBfloat16(asked.case(device))
+    ours = (FunctaBfloat16 if bfloat16_pays(device) else Functa)(asked.case(device))
     work = ours.updating()
     for _ in range(2):
         ours.finish(work())

@@ -19,9 +19,9 @@ def kept_type(precision: str, learner: Learner, device: torch.device) -> torch.d
     """As `Problem` takes it; None for the weights' own.
 
     Args:
-        precision: of `PRECISIONS`. "auto" is bfloat16 where that is known to be several times as
-            fast and as good: by a solver that takes rounded gradients, on networks with passes by
-            hand, on NVIDIA's GPUs from Ampere on. Elsewhere it is float32.
+        precision: of `PRECISIONS`. "auto" is bfloat16 by a solver that takes rounded gradients, on
+            networks with passes by hand, on NVIDIA's GPUs from Ampere on, where it was several
+            times as fast (docs/design/0012); elsewhere it is float32.
         learner: network and solver.
         device: where.
     """

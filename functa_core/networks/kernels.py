@@ -144,7 +144,7 @@ def _follow(
             _write(first + at, z, inside, WHOLE)
             _write(second + at, c * z, inside, WHOLE)
         else:
-            folded *= c
+            folded = total * c
             if LINE == "back":
                 _write(first + at, total, inside, WHOLE)
                 _write(second + at, folded, inside, WHOLE)

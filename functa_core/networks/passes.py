@@ -55,7 +55,7 @@ class Trace:
     cosines: list[Tensor]
 
     def tensors(self) -> list[Tensor]:
-        """All that was taken for it."""
+        """All that was taken for it and is still there."""
         return [*self.sines, *self.cosines]
 
 
